@@ -1,0 +1,85 @@
+"""tinygrad_zoo: a reverse-mode autodiff engine on NumPy and CuPy, and a zoo of learning systems on top of it.
+
+>>> import tinygrad_zoo as tz
+>>> x = tz.tensor([1.0, 2.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+tensor([2., 4.])
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from . import _checkout as _checkout  # first: raises where git wrote the package links as text
+from . import errors, ops
+from ._version import __version__
+from .anomaly import detect_anomaly
+from .autograd import Op, fused, primitive
+from .grad_mode import enable_grad, is_grad_enabled, no_grad
+from .ops import *  # noqa: F403
+from .ops import __all__ as _op_names
+from .tensor import Tensor, arange, as_tensor, eye, full, ones, rand, randn, tensor, zeros
+from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+if TYPE_CHECKING:
+    from . import algorithms, data, distributions, kernels, losses, nn, optim, plotting, recipe, testing, training
+
+_SUBMODULES = (
+    "algorithms",
+    "data",
+    "distributions",
+    "kernels",
+    "losses",
+    "models",
+    "nn",
+    "optim",
+    "plotting",
+    "recipe",
+    "testing",
+    "training",
+)
+
+__all__ = [
+    "Op",
+    "Tensor",
+    "__version__",
+    "arange",
+    "as_tensor",
+    "checkpoint",
+    "detect_anomaly",
+    "enable_grad",
+    "errors",
+    "eye",
+    "full",
+    "fused",
+    "grad",
+    "hessian",
+    "hvp",
+    "is_grad_enabled",
+    "jacobian",
+    "jvp",
+    "no_grad",
+    "ones",
+    "ops",
+    "primitive",
+    "rand",
+    "randn",
+    "tensor",
+    "value_and_grad",
+    "vjp",
+    "zeros",
+    *_op_names,
+    *_SUBMODULES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Submodules load on first use, so that importing the package stays quick."""
+    if name not in _SUBMODULES:
+        raise AttributeError(f"module 'tinygrad_zoo' has no attribute {name!r}")
+    import importlib
+
+    return importlib.import_module(f"tinygrad_zoo.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

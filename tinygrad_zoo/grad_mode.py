@@ -1,0 +1,82 @@
+"""Whether ops record a graph, and who watches them: the state of the calling thread."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
+
+from .errors import GradientError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Observer(Protocol):
+    """Sees every op call on Tensors: capture, anomaly mode and the counting of executed checks."""
+
+    def __call__(
+        self, op: Any, inputs: tuple[Any, ...], settings: dict[str, Any], outputs: Sequence[Any], node: Any
+    ) -> None: ...
+
+
+class _ThreadState(threading.local):
+    recording: bool = True  # are nodes made?
+    observer: Observer | None = None
+    node: Any = None  # the node whose rule is running, while observed
+
+
+state = _ThreadState()
+
+
+class _GradMode:
+    enabled: ClassVar[bool]
+
+    def __init__(self) -> None:
+        self._outer: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._outer.append(state.recording)
+        state.recording = self.enabled
+
+    def __exit__(self, *_: object) -> None:
+        state.recording = self._outer.pop()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+            with type(self)():  # one a call: `_outer` belongs to a single thread
+                return function(*args, **kwargs)
+
+        return inside
+
+
+class no_grad(_GradMode):
+    """Inside `with no_grad():` (or a function so decorated) no graph is recorded."""
+
+    enabled = False
+
+
+class enable_grad(_GradMode):
+    """Records again inside `no_grad`."""
+
+    enabled = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops record the graph here and now."""
+    return state.recording
+
+
+@contextlib.contextmanager
+def observe(observer: Observer) -> Iterator[None]:
+    """Let `observer` see every op call on Tensors, forward and backward. There is one slot."""
+    if state.observer is not None:
+        raise GradientError("an observer is already set: capture and detect_anomaly do not nest")
+    state.observer = observer
+    try:
+        yield
+    finally:
+        state.observer = state.node = None

@@ -1,0 +1,562 @@
+"""Arithmetic and elementary functions, one value at a time; two arrays broadcast."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..autograd import primitive
+from ..backend import errstate, namespace, special
+from ..errors import UsageError
+from ..variable import Array
+from .sampling import sample
+
+
+@primitive(
+    vjp=(lambda g, out, x, y: g, lambda g, out, x, y: g),
+    samples=lambda r: [(r(2, 3), r(3)), (r(2, 1), r(1, 3)), (r(2), 2.0)],
+    reference=np.add,
+    elementwise=True,
+)
+def add(x: Array, y: Array) -> Array:
+    """x + y
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1.0, 2.0]) + 1).tolist()
+    [2.0, 3.0]
+    """
+    return x + y
+
+
+@primitive(
+    vjp=(lambda g, out, x, y: g, lambda g, out, x, y: -g),
+    samples=lambda r: [(r(2, 3), r(3)), (r(2, 1), r(1, 3)), (2.0, r(2))],
+    reference=np.subtract,
+    elementwise=True,
+)
+def sub(x: Array, y: Array) -> Array:
+    """x - y
+
+    >>> import tinygrad_zoo as tz
+    >>> (1 - tz.tensor([1.0, 2.0])).tolist()
+    [0.0, -1.0]
+    """
+    return x - y
+
+
+@primitive(
+    vjp=(lambda g, out, x, y: g * y, lambda g, out, x, y: g * x),
+    samples=lambda r: [(r(2, 3), r(3)), (r(2, 1), r(1, 3)), (r(2), 2.0)],
+    reference=np.multiply,
+    elementwise=True,
+)
+def mul(x: Array, y: Array) -> Array:
+    """x * y
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1.0, 2.0]) * 3).tolist()
+    [3.0, 6.0]
+    """
+    return x * y
+
+
+@primitive(
+    vjp=(lambda g, out, x, y: g / y, lambda g, out, x, y: -(g * out / y)),
+    samples=lambda r: [(r(2, 3), r.nonzero(3)), (r(2, 1), r.nonzero(1, 3)), (1.0, r.nonzero(2))],
+    reference=np.true_divide,
+    elementwise=True,
+)
+def div(x: Array, y: Array) -> Array:
+    """x / y, as IEEE 754 has it: x / 0 is ±inf, 0 / 0 is NaN.
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1.0, 2.0]) / 2).tolist()
+    [0.5, 1.0]
+    """
+    with errstate(x):
+        return x / y
+
+
+def _log_base(x: Any) -> Any:
+    """log x with 0 at x = 0, where x ** y is flat in y."""
+    if isinstance(x, (int, float)):
+        return math.log(x) if x > 0 else (0.0 if x == 0 else math.nan)
+    return log(where(x == 0, 1, x))
+
+
+def _power_less_one(x: Any, y: Any) -> Any:
+    """x ** (y - 1), with 1 in place of 0 ** -1 at y = 0, where the factor y cancels it."""
+    return x ** ((1 if y == 0 else y - 1) if isinstance(y, (int, float)) else where(y == 0, 1, y - 1))
+
+
+@primitive(
+    vjp=(
+        lambda g, out, x, y: g * y * _power_less_one(x, y),
+        lambda g, out, x, y: g * out * _log_base(x),
+    ),
+    samples=lambda r: [
+        (r.positive(2, 3), r(3)),
+        (r.positive(2, 1), r(1, 3)),
+        (r.nonzero(3), 3),
+        (r.nonzero(3), -2),
+        (2.5, r(3)),
+    ],
+    reference=np.power,
+    elementwise=True,
+    repair=lambda x, y: (np.abs(x) + 0.2, y),
+)
+def pow(x: Array, y: Array) -> Array:
+    """x ** y; the derivative in y is 0 at x = 0.
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([2.0, 3.0]) ** 2).tolist()
+    [4.0, 9.0]
+    """
+    with errstate(x):
+        return x**y
+
+
+@primitive(vjp=(lambda g, out, x: -g,), samples=lambda r: [(r(2, 3),)], reference=np.negative, elementwise=True)
+def neg(x: Array) -> Array:
+    """-x
+
+    >>> import tinygrad_zoo as tz
+    >>> (-tz.tensor([1.0, -2.0])).tolist()
+    [-1.0, 2.0]
+    """
+    return -x
+
+
+@primitive(
+    vjp=(lambda g, out, x: g * sign(x),),
+    samples=lambda r: [(r.nonzero(2, 3),)],
+    reference=np.abs,
+    elementwise=True,
+    repair=lambda x: (np.where(np.abs(x) < 0.1, x + 0.3, x),),
+)
+def abs(x: Array) -> Array:
+    """abs(x), with derivative 0 at 0.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.abs(tz.tensor([1.0, -2.0])).tolist()
+    [1.0, 2.0]
+    """
+    return namespace(x).absolute(x)
+
+
+@primitive(
+    vjp=(lambda g, out, x: None,),
+    samples=lambda r: [(r.nonzero(2, 3),)],
+    reference=np.sign,
+    elementwise=True,
+    repair=lambda x: (np.where(np.abs(x) < 0.1, x + 0.3, x),),
+)
+def sign(x: Array) -> Array:
+    """-1, 0 or 1; its derivative is 0 everywhere.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.sign(tz.tensor([3.0, 0.0, -2.0])).tolist()
+    [1.0, 0.0, -1.0]
+    """
+    return namespace(x).sign(x)
+
+
+@primitive(
+    vjp=(lambda g, out, x: 2 * g * x,),
+    samples=lambda r: [(r(2, 3),)],
+    reference=np.square,
+    elementwise=True,
+)
+def square(x: Array) -> Array:
+    """x * x
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.square(tz.tensor([3.0])).tolist()
+    [9.0]
+    """
+    return x * x
+
+
+def _unary_samples(r: Any) -> list[Any]:
+    return [(r(2, 3),)]
+
+
+def _positive_samples(r: Any) -> list[Any]:
+    return [(r.positive(2, 3),)]
+
+
+def _positive(x: Any) -> tuple[Any]:
+    return (np.abs(x) + 0.2,)
+
+
+@primitive(
+    vjp=(lambda g, out, x: g / (2 * out),),
+    samples=_positive_samples,
+    reference=np.sqrt,
+    elementwise=True,
+    repair=_positive,
+)
+def sqrt(x: Array) -> Array:
+    """The square root; NaN below 0.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.sqrt(tz.tensor([4.0])).tolist()
+    [2.0]
+    """
+    with errstate(x):
+        return namespace(x).sqrt(x)
+
+
+@primitive(
+    vjp=(lambda g, out, x: -(g * out * out),),
+    samples=lambda r: [(r.nonzero(2, 3),)],
+    reference=np.reciprocal,
+    elementwise=True,
+    repair=_positive,
+)
+def reciprocal(x: Array) -> Array:
+    """1 / x
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.reciprocal(tz.tensor([4.0])).tolist()
+    [0.25]
+    """
+    with errstate(x):
+        return 1 / x
+
+
+@primitive(vjp=(lambda g, out, x: g * out,), samples=_unary_samples, reference=np.exp, elementwise=True)
+def exp(x: Array) -> Array:
+    """e ** x
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.exp(tz.tensor([0.0])).tolist()
+    [1.0]
+    """
+    with errstate(x):
+        return namespace(x).exp(x)
+
+
+@primitive(vjp=(lambda g, out, x: g * (out + 1),), samples=_unary_samples, reference=np.expm1, elementwise=True)
+def expm1(x: Array) -> Array:
+    """e ** x - 1, exact near 0.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.expm1(tz.tensor([0.0])).tolist()
+    [0.0]
+    """
+    with errstate(x):
+        return namespace(x).expm1(x)
+
+
+@primitive(
+    vjp=(lambda g, out, x: g / x,),
+    samples=_positive_samples,
+    reference=np.log,
+    elementwise=True,
+    repair=_positive,
+)
+def log(x: Array) -> Array:
+    """The natural logarithm: -inf at 0, NaN below.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.log(tz.tensor([1.0])).tolist()
+    [0.0]
+    """
+    with errstate(x):
+        return namespace(x).log(x)
+
+
+@primitive(
+    vjp=(lambda g, out, x: g / (1 + x),),
+    samples=_positive_samples,
+    reference=np.log1p,
+    elementwise=True,
+    repair=_positive,
+)
+def log1p(x: Array) -> Array:
+    """log(1 + x), exact near 0.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.log1p(tz.tensor([0.0])).tolist()
+    [0.0]
+    """
+    with errstate(x):
+        return namespace(x).log1p(x)
+
+
+@primitive(vjp=(lambda g, out, x: g * cos(x),), samples=_unary_samples, reference=np.sin, elementwise=True)
+def sin(x: Array) -> Array:
+    """The sine of x radians.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.sin(tz.tensor([0.0])).tolist()
+    [0.0]
+    """
+    return namespace(x).sin(x)
+
+
+@primitive(vjp=(lambda g, out, x: -(g * sin(x)),), samples=_unary_samples, reference=np.cos, elementwise=True)
+def cos(x: Array) -> Array:
+    """The cosine of x radians.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.cos(tz.tensor([0.0])).tolist()
+    [1.0]
+    """
+    return namespace(x).cos(x)
+
+
+@primitive(vjp=(lambda g, out, x: g * (1 - out * out),), samples=_unary_samples, reference=np.tanh, elementwise=True)
+def tanh(x: Array) -> Array:
+    """The hyperbolic tangent.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.tanh(tz.tensor([0.0])).tolist()
+    [0.0]
+    """
+    return namespace(x).tanh(x)
+
+
+@primitive(
+    vjp=(lambda g, out, x: g * (2 / math.sqrt(math.pi)) * exp(-(x * x)),),
+    samples=_unary_samples,
+    reference=np.vectorize(math.erf, otypes=[float]),
+    elementwise=True,
+)
+def erf(x: Array) -> Array:
+    """The error function, 2/√π ∫₀ˣ exp(-t²) dt.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.erf(tz.tensor([0.0])).tolist()
+    [0.0]
+    """
+    return special(x).erf(x).astype(x.dtype, copy=False)
+
+
+def _off_ties(x: Any, y: Any) -> tuple[Any, Any]:
+    return np.round(5 * x) / 5, np.round(5 * y) / 5 + 0.1
+
+
+@primitive(
+    vjp=(
+        lambda g, out, x, y: where(x > y, g, where(x == y, g / 2, 0)),
+        lambda g, out, x, y: where(y > x, g, where(x == y, g / 2, 0)),
+    ),
+    samples=lambda r: [(r.uniform(1, 2, 2, 3), r.uniform(-1, 0.5, 3)), (r.uniform(-2, -1, 3), r.uniform(0, 1, 2, 3))],
+    reference=np.maximum,
+    elementwise=True,
+    repair=_off_ties,
+)
+def maximum(x: Array, y: Array) -> Array:
+    """The larger of the two; at a tie each gets half of the gradient.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.maximum(tz.tensor([1.0, 5.0]), 2).tolist()
+    [2.0, 5.0]
+    """
+    return namespace(x, y).maximum(x, y)
+
+
+@primitive(
+    vjp=(
+        lambda g, out, x, y: where(x < y, g, where(x == y, g / 2, 0)),
+        lambda g, out, x, y: where(y < x, g, where(x == y, g / 2, 0)),
+    ),
+    samples=lambda r: [(r.uniform(1, 2, 2, 3), r.uniform(-1, 0.5, 3)), (r.uniform(-2, -1, 3), r.uniform(0, 1, 2, 3))],
+    reference=np.minimum,
+    elementwise=True,
+    repair=_off_ties,
+)
+def minimum(x: Array, y: Array) -> Array:
+    """The smaller of the two; at a tie each gets half of the gradient.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.minimum(tz.tensor([1.0, 5.0]), 2).tolist()
+    [1.0, 2.0]
+    """
+    return namespace(x, y).minimum(x, y)
+
+
+@primitive(
+    vjp=(
+        lambda g, out, condition, x, y: None,
+        lambda g, out, condition, x, y: where(condition, g, 0),
+        lambda g, out, condition, x, y: where(condition, 0, g),
+    ),
+    samples=lambda r: [(r.boolean(2, 3), r(2, 3), r(3)), (r.boolean(3), r(2, 1), 0.0)],
+    reference=np.where,
+)
+def where(condition: Array, x: Array, y: Array) -> Array:
+    """x where the condition holds, else y. The branch not taken sends no gradient, and no NaN.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.where(tz.tensor([True, False]), tz.tensor([1.0, 2.0]), 0).tolist()
+    [1.0, 0.0]
+    """
+    return namespace(condition, x, y).where(condition, x, y)
+
+
+@primitive(
+    vjp=(lambda g, out, x, min, max: where(out == x, g, 0),),
+    samples=lambda r: [
+        sample(r.distinct(2, 3), min=-0.25, max=0.25),
+        sample(r.distinct(4), min=0.05),
+        sample(r.distinct(4), max=0.05),
+    ],
+    reference=lambda x, min, max: np.clip(x, min, max),
+    repair=lambda x: (np.round(x, 1) + 0.02,),
+)
+def clip(x: Array, *, min: float | None = None, max: float | None = None) -> Array:
+    """x limited to [min, max]; the gradient passes inside and on the bounds.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.clip(tz.tensor([-2.0, 0.5, 2.0]), -1, 1).tolist()
+    [-1.0, 0.5, 1.0]
+    """
+    if min is None and max is None:
+        raise UsageError("clip: expected a min, a max or both")
+    return x.clip(min, max)
+
+
+@primitive(
+    vjp=(lambda g, out, x, dtype: g,),
+    samples=lambda r: [sample(r(2, 3), dtype="float64")],
+    reference=lambda x, dtype: np.array(x, dtype=dtype),
+    dtypes=("float64",),
+)
+def astype(x: Array, *, dtype: Any) -> Array:
+    """A copy of x in another dtype; the gradient comes back in x's own.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.astype(tz.tensor([1.7]), "int64").tolist()
+    [1]
+    """
+    return x.astype(dtype)
+
+
+@primitive(vjp=(lambda g, out, x: g,), samples=_unary_samples, reference=np.array)
+def copy(x: Array) -> Array:
+    """The same values in memory of their own (PyTorch's `clone`).
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.copy(tz.tensor([1.0])).tolist()
+    [1.0]
+    """
+    return x.copy()
+
+
+def _compare_samples(r: Any) -> list[Any]:
+    return [(r(2, 3), r(3)), (r.integers(3, 4), r.integers(3, 4)), (r(2), 0.0)]
+
+
+@primitive(vjp=None, samples=_compare_samples, reference=np.equal, elementwise=True)
+def eq(x: Array, y: Array) -> Array:
+    """x == y
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1, 2]) == 2).tolist()
+    [False, True]
+    """
+    return x == y
+
+
+@primitive(vjp=None, samples=_compare_samples, reference=np.not_equal, elementwise=True)
+def ne(x: Array, y: Array) -> Array:
+    """x != y
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1, 2]) != 2).tolist()
+    [True, False]
+    """
+    return x != y
+
+
+@primitive(vjp=None, samples=_compare_samples, reference=np.less, elementwise=True)
+def lt(x: Array, y: Array) -> Array:
+    """x < y
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1, 2]) < 2).tolist()
+    [True, False]
+    """
+    return x < y
+
+
+@primitive(vjp=None, samples=_compare_samples, reference=np.less_equal, elementwise=True)
+def le(x: Array, y: Array) -> Array:
+    """x <= y
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1, 2, 3]) <= 2).tolist()
+    [True, True, False]
+    """
+    return x <= y
+
+
+@primitive(vjp=None, samples=_compare_samples, reference=np.greater, elementwise=True)
+def gt(x: Array, y: Array) -> Array:
+    """x > y
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1, 2]) > 1).tolist()
+    [False, True]
+    """
+    return x > y
+
+
+@primitive(vjp=None, samples=_compare_samples, reference=np.greater_equal, elementwise=True)
+def ge(x: Array, y: Array) -> Array:
+    """x >= y
+
+    >>> import tinygrad_zoo as tz
+    >>> (tz.tensor([1, 2]) >= 2).tolist()
+    [False, True]
+    """
+    return x >= y
+
+
+@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3), r.boolean(3))], reference=np.logical_and)
+def logical_and(x: Array, y: Array) -> Array:
+    """Whether both are true (non-zero).
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.logical_and(tz.tensor([True, True]), tz.tensor([True, False])).tolist()
+    [True, False]
+    """
+    return namespace(x, y).logical_and(x, y)
+
+
+@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3), r.boolean(3))], reference=np.logical_or)
+def logical_or(x: Array, y: Array) -> Array:
+    """Whether either is true (non-zero).
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.logical_or(tz.tensor([True, False]), tz.tensor([False, False])).tolist()
+    [True, False]
+    """
+    return namespace(x, y).logical_or(x, y)
+
+
+@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3),)], reference=np.logical_not)
+def logical_not(x: Array) -> Array:
+    """Whether x is false (zero).
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.logical_not(tz.tensor([True, False])).tolist()
+    [False, True]
+    """
+    return namespace(x).logical_not(x)
+
+
+@primitive(vjp=None, samples=_unary_samples, reference=np.isfinite)
+def isfinite(x: Array) -> Array:
+    """Whether x is neither NaN nor infinite.
+
+    >>> import tinygrad_zoo as tz
+    >>> tz.isfinite(tz.tensor([1.0, float("inf")])).tolist()
+    [True, False]
+    """
+    return namespace(x).isfinite(x)

@@ -1,0 +1,68 @@
+"""Hypothesis profiles (HYPOTHESIS_PROFILE=thorough for many more examples) and the oracle tests' selection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import oracles
+
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],  # the first example may compile a kernel
+)
+settings.register_profile("thorough", settings.get_profile("ci"), derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+NOT_RUN = pytest.StashKey[tuple[int, list[str]]]()
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m, so that the count is of tests that were asked for
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the oracle tests whose library is missing, or fails where all are required."""
+    kept, dropped, absent = oracles.select(items)
+    if not dropped:
+        return
+    if oracles.required():
+        raise pytest.UsageError(f"TINYGRAD_ZOO_REQUIRE_ORACLES=1, and {oracles.report(len(dropped), absent)}")
+    config.stash[NOT_RUN] = (len(dropped), absent)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turns the skip of a required oracle test into a failure: an import deep inside must not hide one."""
+    report = yield
+    if report.skipped and oracles.required() and item.get_closest_marker("oracle"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped under TINYGRAD_ZOO_REQUIRE_ORACLES=1: {report.longrepr}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says how many oracle tests were left out and which extra brings them."""
+    if NOT_RUN in config.stash:
+        terminalreporter.write_line(oracles.report(*config.stash[NOT_RUN]), yellow=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under pytest-xdist, hands a worker's count to the process that prints the summary."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and NOT_RUN in session.config.stash:
+        output["oracles_not_run"] = session.config.stash[NOT_RUN]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Receives it there."""
+    count = getattr(node, "workeroutput", {}).get("oracles_not_run")
+    if count is not None:
+        node.config.stash[NOT_RUN] = count

@@ -1,0 +1,178 @@
+"""The command line: what it prints, its exit codes, and that errors are one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny_recipe
+import tinygrad_zoo.testing
+from tinygrad_zoo import __version__, cli, recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = [sys.executable, "-m", "tinygrad_zoo"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """runs/ is made in a temporary folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny recipe is the only one registered."""
+    quick = dataclasses.replace(tiny_recipe.RECIPE, figure=lambda state, path: path.write_bytes(b"drawn"))
+    monkeypatch.setattr(recipe, "registered", lambda: (quick,))
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+
+
+def test_list_shows_every_system_and_its_last_result(tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "row", "family", "system", "paper", "bar", "last", "result"]
+    assert row.split("  ")[0] == "tiny" and row.endswith("test_mse ≤ 100")
+    assert cli.main(["train", "tiny", "--quiet"]) == 0
+    capsys.readouterr()
+    assert cli.main(["list"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(" met")
+
+
+def test_train_takes_every_setting(tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "t99", "--steps", "6", "--seed", "3", "--out", "here", "--device", "cpu", "--quiet"]
+    assert cli.main([*arguments, "--set", "lr=0.1", "--set", "note=a=b", "--checkpoint-every", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert "Linear regression (T99)" in out and "6 steps in" in out and "in here/" in out and err == ""
+    config = json.loads(Path("here/config.json").read_text())
+    assert (config["seed"], config["config"]["steps"], config["config"]["lr"]) == (3, 6, 0.1)
+    assert config["config"]["note"] == "a=b"
+    assert cli.main([*arguments, "--set", "lr=0.1", "--set", "note=a=b", "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "tyni"], "no system 'tyni' (did you mean tiny?); `tinygrad-zoo list` shows them all"),
+        (["train", "tiny", "--set", "lr"], "--set expects KEY=VALUE, got 'lr'"),
+        (["train", "tiny", "--set", "rl=1"], "no setting 'rl' (did you mean lr?); the settings are"),
+        (["train", "tiny", "--set", "lr=fast"], "lr expects a finite number, got 'fast'"),
+        (["train", "tiny", "--device", "tpu"], "no device 'tpu'"),
+        (["train", "tiny", "--seed", "-1"], "seed must be an integer >= 0"),
+        (["train", "tiny", "--steps", "0"], "TinyConfig.steps must be >= 1, got 0"),
+        (["train", "tiny", "--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+        (["check", "mull"], "no op 'mull' (did you mean mul?)"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tiny: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tinygrad-zoo: {message}")
+    with pytest.raises(tinygrad_zoo.errors.TinygradZooError):
+        cli.main([*arguments, "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train"], ["train", "tiny", "--steps", "many"]])
+def test_a_command_line_that_makes_no_sense_is_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2 and "usage: tinygrad-zoo" in capsys.readouterr().err
+
+
+def test_an_unfinished_run_is_not_lost(tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("runs/tiny").mkdir(parents=True)
+    Path("runs/tiny/checkpoint.safetensors").write_bytes(b"precious")
+    assert cli.main(["train", "tiny", "--quiet"]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert Path("runs/tiny/checkpoint.safetensors").read_bytes() == b"precious"
+    assert cli.main(["train", "tiny", "--quiet", "--resume"]) == 2
+    assert "is damaged" in capsys.readouterr().err
+
+
+def rows(order1: str, order2: str) -> Iterator[dict[str, Any]]:
+    yield {"op": "mul", "backend": "cpu", "order1": "passed", "order2": "passed", "examples": 5, "worst": 1.2e-9}
+    yield {"op": "argmax", "backend": "cpu", "order1": "integer", "order2": "integer", "examples": 5, "worst": 0.0}
+    row = {"op": "div", "backend": "cpu", "order1": order1, "order2": order2, "examples": 2, "worst": 0.5}
+    yield row | ({"error": "two\nlines"} if "failed" in (order1, order2) else {})
+
+
+@pytest.mark.parametrize(("orders", "code"), [(("passed", "passed"), 0), (("passed", "failed"), 1)])
+def test_check_prints_a_table_or_json_and_fails_with_its_ops(
+    orders: tuple[str, str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tinygrad_zoo.testing, "check_report", lambda op: rows(*orders))
+    assert cli.main(["check"]) == code
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == ["op", "backend", "order1", "order2", "examples", "worst"]
+    assert "1.2e-09" in out and f"3 checked, {code} failed" in out and ("    two\n    lines" in out) == bool(code)
+    assert cli.main(["check", "--json"]) == code
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == list(rows(*orders))
+
+
+def test_check_of_one_op_runs_the_real_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "mul", "--json"]) == 0
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (line["op"], line["order1"], line["order2"]) == ("mul", "passed", "passed")
+    assert set(line) == {"op", "backend", "order1", "order2", "examples", "worst"} and line["examples"] > 0
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    for part in (f"tinygrad_zoo    {__version__}", "numpy", "default device", "CuPy", "CPU", "Numba", "BLAS", "[zoo]"):
+        assert part in out
+
+
+def test_version_and_python_m() -> None:
+    answer = subprocess.run([*MODULE, "--version"], env=environment(), capture_output=True, text=True, check=True)
+    assert answer.stdout == f"tinygrad_zoo {__version__}\n"
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    process = subprocess.Popen([*MODULE, "list"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 141
+
+
+SLOW = """
+import dataclasses, sys, time, tiny_recipe
+from tinygrad_zoo import cli, recipe
+def step(state, batch):
+    time.sleep(0.01)
+    return tiny_recipe.step(state, batch)
+slow = dataclasses.replace(tiny_recipe.RECIPE, step=step)
+recipe.registered = lambda: (slow,)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(signum: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-c", SLOW, "train", "tiny", "--steps", "3000", "--checkpoint-every", "1"]
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not Path("runs/tiny/checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signum)
+    _, err = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert "checkpoint saved; to go on: tinygrad-zoo train tiny --resume --set steps=3000" in err
+    assert Path("runs/tiny/checkpoint.safetensors").exists() and not Path("runs/tiny/result.json").exists()

@@ -1,0 +1,220 @@
+"""The command line: `tinygrad-zoo list | train NAME | check [OP] | info`, also as `python -m tinygrad_zoo`.
+
+Exit codes: 0; 1 where a check failed; 2 for an error, told in one line (`--debug` shows where it was raised); 130 after
+Ctrl-C and 143 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from . import backend
+from ._version import __version__
+from .errors import TinygradZooError, UsageError, require
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `arguments` are those of the process by default.
+
+    >>> main(["train", "no-such-system"])
+    2
+    """
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without "≤" shows "?"
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except TinygradZooError as error:
+        if options.debug:
+            raise
+        print("tinygrad-zoo:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print(f"\ntinygrad-zoo: {error or 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(error, "signum", 2)
+    except BrokenPipeError:  # the reader of `tinygrad-zoo list | head` has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser = argparse.ArgumentParser(
+        prog="tinygrad-zoo", description="Train the systems of tinygrad_zoo, and check its ops."
+    )
+    parser.add_argument("--version", action="version", version=f"tinygrad_zoo {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", parents=[common], help="the systems, their bars and last results")
+    listing.set_defaults(run=_list)
+
+    train = commands.add_parser("train", parents=[common], help="train a system into its run folder")
+    train.add_argument("name", metavar="NAME", help="its name or its row, as `list` shows them")
+    train.add_argument("--steps", type=int, metavar="N", help="how many updates (default: the recipe's)")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, batches and noise (default: 0)")
+    train.add_argument("--device", metavar="D", help="cpu, cupy or cupy:1 (default: TINYGRAD_ZOO_BACKEND's)")
+    train.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run folder (default: runs/NAME, then runs/NAME-2 …)"
+    )
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run folder")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the recipe; may be repeated",
+    )
+    train.add_argument("--checkpoint-every", type=int, metavar="N", help="steps between checkpoints (default: a 20th)")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    train.set_defaults(run=_train)
+
+    check = commands.add_parser("check", parents=[common], help="check the gradients of ops on the current backend")
+    check.add_argument("op", nargs="?", metavar="OP", help="one op (default: all)")
+    check.add_argument("--json", action="store_true", help="one JSON object a line")
+    check.set_defaults(run=_check)
+
+    info = commands.add_parser("info", parents=[common], help="versions, devices, threads")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _list(options: argparse.Namespace) -> int:
+    from .recipe import registered
+    from .training import last_result
+
+    rows = []
+    for entry in registered():
+        result = last_result(entry.name)
+        last = ""
+        if result is not None:
+            value = result["metrics"].get(entry.bar.metric)
+            last = f"{'nan' if value is None else format(value, '.4f')} {'met' if result['holds'] else 'MISSED'}"
+        rows.append((entry.name, entry.row, entry.family, entry.title, entry.paper, entry.bar.text, last))
+    _print_table(("name", "row", "family", "system", "paper", "bar", "last result"), rows)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from .recipe import find
+    from .training import fit
+
+    recipe = find(options.name)
+    overrides = {}
+    for setting in options.set:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set expects KEY=VALUE, got {setting!r}")
+        overrides[key.strip()] = value.strip()
+    result = fit(
+        recipe,
+        seed=options.seed,
+        out=options.out,
+        steps=options.steps,
+        overrides=overrides,
+        resume=options.resume,
+        device=options.device,
+        progress=not options.quiet,
+        checkpoint_every=options.checkpoint_every,
+    )
+    print(result.table())
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    require("hypothesis", "check")
+    from .testing import check_report
+
+    head, widths = ("op", "backend", "order1", "order2", "examples", "worst"), (24, 8, 8, 8, 8, 0)
+    report = check_report(options.op)
+    if not options.json:
+        print(_line(head, widths))
+    count = failed = 0
+    for row in report:
+        count += 1
+        failed += "failed" in (row["order1"], row["order2"])
+        if options.json:
+            print(json.dumps(row), flush=True)
+            continue
+        cells = [f"{row[key]:.1e}" if isinstance(row[key], float) else str(row[key]) for key in head]
+        print(_line(cells, widths), flush=True)
+        if "error" in row:
+            print("    " + row["error"].replace("\n", "\n    "))
+    if not options.json:
+        print(f"{count} checked, {failed} failed")
+    return 1 if failed else 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    import numba
+    import threadpoolctl
+
+    threads: Any = numba.config
+    rows = [("tinygrad_zoo", __version__), ("Python", f"{platform.python_version()} on {platform.platform()}")]
+    rows += [(name, _version(name)) for name in ("numpy", "scipy", "numba")]
+    rows += [
+        ("default device", backend.default_device()),
+        ("CuPy", _cupy()),
+        ("CPU", f"{_cpu()}, {len(os.sched_getaffinity(0))} cores for this process"),
+        ("Numba", f"{threads.NUMBA_NUM_THREADS} threads, threading layer: {threads.THREADING_LAYER}"),
+    ]
+    for pool in threadpoolctl.threadpool_info():
+        if pool["user_api"] == "blas":
+            rows.append(("BLAS", f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"))
+    rows += [
+        (f"[{extra}]", ", ".join(f"{name} {_version(name)}" for name in names)) for extra, names in _EXTRAS.items()
+    ]
+    _print_table(("", ""), rows)
+    return 0
+
+
+_EXTRAS = {"zoo": ("matplotlib", "tqdm", "scikit-learn", "safetensors"), "check": ("hypothesis",), "mpi": ("mpi4py",)}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _cupy() -> str:
+    """Its version and what it can use, or why not."""
+    try:
+        backend.resolve("cupy")
+        return f"{require('cupy', 'cuda13').__version__}, a CUDA device is usable"
+    except TinygradZooError as error:
+        return "not usable: " + " ".join(str(error).split())
+
+
+def _cpu() -> str:
+    """The model's name; the architecture where the system does not tell."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()
+
+
+def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    lines = [head, *rows] if any(head) else list(rows)
+    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+    for line in lines:
+        print(_line(line, widths))
+
+
+def _line(cells: Sequence[Any], widths: Sequence[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()

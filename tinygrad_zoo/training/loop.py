@@ -1,0 +1,222 @@
+"""fit(recipe): step, check, log, save; at the end evaluate, compare and draw."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .. import backend
+from ..anomaly import detect_anomaly
+from ..data import batch_indices, steps_per_epoch
+from ..errors import NonFiniteError, UsageError, require
+from ..grad_mode import no_grad
+from ..recipe import Recipe, State
+from ..tensor import Tensor
+from .checkpoint import Saved, check_same_run, load_checkpoint, save_checkpoint
+from .folder import (
+    CHECKPOINT,
+    CONFIG,
+    FIGURE,
+    METRICS,
+    RESULT,
+    Log,
+    describe,
+    resume_command,
+    run_folder,
+    to_json,
+    write,
+)
+from .result import Result
+from .session import Interrupted, Progress, Signals
+
+LOGGED, SAVED = 1000, 20  # about how often a run logs its metrics, and saves a checkpoint
+
+
+def fit(
+    recipe: Recipe[Any, Any],
+    *,
+    seed: int = 0,
+    out: Path | str | None = None,
+    steps: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    progress: bool = True,
+    checkpoint_every: int | None = None,
+) -> Result:
+    """Train `recipe` into the run folder `out`, evaluate it and draw its figure.
+
+    A run is a function of (recipe, config, seed) to the last bit, at the same device, thread count and vector width:
+    its batches and draws come from the seed, and a checkpoint holds everything else. So `resume` continues as if there
+    had been no interruption; without a checkpoint it starts from the beginning. BLAS runs on one thread meanwhile: at
+    these sizes its idle workers cost more than they bring, and the results do not depend on the number of cores.
+
+    `steps` and `overrides` change the recipe's config. `out` is by default runs/NAME, or runs/NAME-2 and so on where
+    that holds a finished run (with `resume`, the latest of these). A folder in use is never overwritten.
+
+    Raises UsageError for unknown overrides, a folder in use or one that cannot be written; CheckpointError for a
+    damaged checkpoint or one of another run; NonFiniteError, naming the op, where the metric or a parameter is NaN or
+    Inf; Interrupted after Ctrl-C or SIGTERM.
+    """
+    from threadpoolctl import threadpool_limits
+
+    began = time.perf_counter()
+    for module in ("safetensors", "matplotlib") + ("tqdm",) * progress:
+        require(module, "zoo")  # now, rather than when the training is done
+    config = recipe.config.overridden({**(overrides or {}), **({} if steps is None else {"steps": steps})})
+    every = max(1, config.steps // SAVED) if checkpoint_every is None else checkpoint_every
+    if every < 1:
+        raise UsageError(f"checkpoint_every must be >= 1, got {every}")
+    folder = run_folder(recipe.name, out, resume)
+    with backend.using(device or backend.default_device()), threadpool_limits(1, user_api="blas"):
+        state = _prepare(recipe, config, seed)
+        saved = None
+        if resume and (folder / CHECKPOINT).exists():
+            saved = load_checkpoint(folder / CHECKPOINT)
+            check_same_run(recipe, state, saved.rest, folder)
+            saved.restore(state)
+        if resume and progress:
+            where = "no checkpoint, starting from scratch" if saved is None else f"going on after step {state.step}"
+            print(f"{folder}: {where}", file=sys.stderr)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / CONFIG, to_json(describe(recipe, state), indent=2))
+            log = Log(folder / METRICS, 0 if saved is None else saved.rest["metrics_bytes"])
+        except OSError as error:
+            raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another folder, --out") from error
+        with log, Progress(recipe, state, progress) as shown, Signals() as signals:
+            state.history = log.history
+            _train(recipe, state, folder, every, log, shown, signals)
+        return _finish(recipe, state, folder, began)
+
+
+def _train(
+    recipe: Recipe[Any, Any],
+    state: State[Any, Any],
+    folder: Path,
+    every: int,
+    log: Log,
+    shown: Progress,
+    signals: Signals,
+) -> None:
+    """The loop: step, check, log, save."""
+    steps = state.config.steps
+    log_every = max(1, steps // LOGGED)
+    while state.step < steps:
+        metrics = _advance(recipe, state)
+        if not math.isfinite(metrics[recipe.metric]):
+            _explain_non_finite(recipe, state, folder)
+        if state.step % log_every == 0 or state.step == steps:
+            log.write({"step": state.step, **metrics})
+        shown.update(metrics)
+        if state.step % every == 0 or state.step == steps or signals.received:
+            if not _parameters_finite(state):
+                _explain_non_finite(recipe, state, folder)  # the last good checkpoint stays
+            save_checkpoint(folder / CHECKPOINT, recipe, state, metrics, log.flush())
+        if signals.received:
+            raise Interrupted(
+                f"stopped after step {state.step} of {steps}, checkpoint saved; to go on: "
+                + resume_command(recipe, state, folder),
+                signals.received,
+            )
+
+
+def _prepare(recipe: Recipe[Any, Any], config: Any, seed: int) -> State[Any, Any]:
+    """The state before the first step."""
+    data = recipe.data(config, np.random.default_rng(0))  # one data set, whatever the seed
+    steps_per_epoch(len(data.train[0]), config.batch_size)  # raises where no batch can be had
+    rng = _stream(seed, 0)
+    parts = recipe.build(config, data, rng)
+    parts.model.train()
+    return State(
+        config=config,
+        seed=seed,
+        rng=rng,
+        data=data,
+        model=parts.model,
+        optimizers=parts.optimizers,
+        schedules=parts.schedules,
+        extras=parts.extras,
+        device=backend.default_device(),
+    )
+
+
+def _stream(seed: int, number: int) -> np.random.Generator:
+    """Generator `number` of a run, independent of the others and of those that shuffle the batches."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UsageError(f"seed must be an integer >= 0, got {seed!r}")
+    return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=(number,)))
+
+
+def _advance(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, float]:
+    """One step: a function of the state, which it updates."""
+    rows = batch_indices(len(state.data.train[0]), state.config.batch_size, state.seed, state.step)
+    batch = tuple(Tensor(backend.to_device(array[rows], state.device)) for array in state.data.train)
+    metrics = {name: float(value) for name, value in recipe.step(state, batch).items()}
+    if recipe.metric not in metrics or "step" in metrics:
+        raise UsageError(f"{recipe.name}: step must return {recipe.metric!r} and no 'step', got {', '.join(metrics)}")
+    state.step += 1
+    return metrics
+
+
+def _finish(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, began: float) -> Result:
+    """Evaluate, compare with the baselines and the bar, draw, and write the result: last, so it means finished."""
+    state.model.eval()
+    with no_grad():
+        metrics = {
+            k: float(v) for k, v in recipe.evaluate(dataclasses.replace(state, rng=_stream(state.seed, 1))).items()
+        }
+        recipe.figure(dataclasses.replace(state, rng=_stream(state.seed, 2)), folder / FIGURE)
+    result = Result(
+        recipe=recipe,
+        config=state.config,
+        seed=state.seed,
+        out=folder,
+        step=state.step,
+        metrics=metrics,
+        baseline={name: float(value) for name, value in recipe.baseline(state.data).items()},
+        holds=recipe.bar.holds(metrics),
+        seconds=time.perf_counter() - began,
+    )
+    write(folder / RESULT, to_json(result.as_dict(), indent=2))
+    return result
+
+
+# ---- NaN and Inf
+
+
+def _parameters_finite(state: State[Any, Any]) -> bool:
+    return all(bool(backend.namespace(p.data).isfinite(p.data).all()) for p in state.model.parameters())
+
+
+def _explain_non_finite(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path) -> NoReturn:
+    """Replay from the last checkpoint to the first step that makes a NaN or Inf; do that one op by op."""
+    checkpoint = folder / CHECKPOINT
+    kept = f"the checkpoint in {folder} is the last good one" if checkpoint.exists() else "no checkpoint was due yet"
+    replay = _prepare(recipe, state.config, state.seed)
+    if checkpoint.exists():
+        load_checkpoint(checkpoint).restore(replay)
+    while replay.step < state.step:
+        before = Saved.of(replay)
+        metrics = _advance(recipe, replay)
+        if math.isfinite(metrics[recipe.metric]) and _parameters_finite(replay):
+            continue
+        what = f"{recipe.name}: {recipe.metric} or a parameter is no longer finite at step {replay.step}"
+        before.restore(replay)
+        try:
+            with detect_anomaly():
+                _advance(recipe, replay)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{what}: {error} ({kept})") from error
+        raise NonFiniteError(f"{what}: no op made it, so the update did: is the learning rate too large? ({kept})")
+    raise NonFiniteError(
+        f"{recipe.name}: not finite at step {state.step}, and finite when done again: step is not a "
+        f"function of its state and batch ({kept})"
+    )

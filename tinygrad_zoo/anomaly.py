@@ -14,6 +14,7 @@ from .errors import NonFiniteError
 from .grad_mode import observe, state
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_MODELS = os.path.join(_HERE, "models") + os.sep
 
 
 class _Watch:
@@ -45,9 +46,9 @@ class _Watch:
 
 
 def _user_line() -> str:
-    """The innermost line outside this package: 'file:line: text'."""
+    """The innermost line outside this package, or in one of its models: 'file:line: text'."""
     for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith(_HERE):
+        if not frame.filename.startswith(_HERE) or frame.filename.startswith(_MODELS):
             return f"{frame.filename}:{frame.lineno}: {frame.line}"
     return "a line inside tinygrad_zoo"
 

@@ -96,8 +96,7 @@ class Op:
             if not self.view:
                 version = [0]
             if True in needs and self.differentiable and state.recording:
-                node = Node(self, inputs, settings, needs, outputs, saved)
-                node.version = version
+                node = Node(self, inputs, settings, needs, outputs, saved, version)
             if state.observer is not None:
                 state.observer(self, inputs, settings, outputs, node)
             if not several:
@@ -347,7 +346,7 @@ def _pull(node: Node, gs: list[Any], needs: list[bool], mode: _Mode) -> Sequence
 
 
 def _written(op: Op, what: str) -> GradientError:
-    return GradientError(f"{op}: {what} was written after the forward: write after backward(), or run the forward again")
+    return GradientError(f"{op}: {what} was written after the forward: write after backward(), or rerun the forward")
 
 
 def _differentiate_formula(node: Node, gs: list[Any], needs: list[bool]) -> list[Any]:

@@ -133,18 +133,35 @@ def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Array:
         if array.dtype.kind == "f" and dtype is None:
             array = array.astype(np.float32)
     else:
-        array = data.copy() if on_host(data) is False else np.array(data)
+        array = data.copy() if hasattr(data, "__cuda_array_interface__") else np.array(np.asarray(data))
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"tensor: expected real numbers or booleans, got {array.dtype} from {type(data).__name__}")
     if dtype is not None:
-        array = array.astype(dtype, copy=False)
+        array = array.astype(real_dtype(dtype, "tensor: expected a dtype"), copy=False)
     target = resolve(device) if device is not None else (default_device() if on_host(array) else device_of(array))
     return to_device(array, target)
 
 
-def errstate(array: Array) -> Any:
+def real_dtype(dtype: Any, expected: str) -> np.dtype[Any]:
+    """`dtype` as NumPy's object, if tensors can have it.
+
+    >>> real_dtype("float32", "expected a dtype")
+    dtype('float32')
+    """
+    try:
+        found: np.dtype[Any] = np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"{expected}, got {dtype!r}") from error
+    if dtype is None or found.kind not in "fiub":  # None is NumPy's float64
+        raise DTypeError(f"{expected} of real numbers or booleans, got {dtype!r}")
+    return found
+
+
+def errstate(array: Any) -> Any:
     """Silences floating-point warnings where a formula is right in spite of them; CuPy never warns."""
-    return np.errstate(all="ignore") if on_host(array) else contextlib.nullcontext()
+    if isinstance(array, (np.ndarray, np.generic, float, int)):
+        return np.errstate(all="ignore")
+    return contextlib.nullcontext()
 
 
 def special(array: Array) -> Any:

@@ -48,7 +48,7 @@ class Signature:
                     raise DTypeError(f"{self.text}: {ours} is given twice, as {theirs} too")
                 settings[ours] = settings.pop(theirs)
         arrays, extra = self._split(inputs)
-        if len(extra) > 1 and self.settings and self.settings[0] in PACKED:
+        if extra and self.settings and self.settings[0] in PACKED and not isinstance(extra[0], (tuple, list)):
             extra = (extra,)
         if len(extra) > len(self.settings):
             raise DTypeError(f"{self.text}: {len(inputs)} positional arguments are too many")

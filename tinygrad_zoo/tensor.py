@@ -56,7 +56,8 @@ class Tensor(Variable):
     # ---- what it is
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self._data.shape)
+        shape: tuple[int, ...] = self._data.shape
+        return shape
 
     @property
     def ndim(self) -> int:
@@ -253,8 +254,8 @@ class Tensor(Variable):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise IndexingError(
-            "tensors are not written in place, so that gradients stay right: write x = tinygrad_zoo.where(mask, value, x), "
-            "or x.data[i] = value; x.mark_written() on a leaf outside the graph"
+            "tensors are not written in place, so that gradients stay right: write "
+            "x = tinygrad_zoo.where(mask, value, x), or x.data[i] = value; x.mark_written() on a leaf outside the graph"
         )
 
     sign, sqrt, square, reciprocal, clip = ops.sign, ops.sqrt, ops.square, ops.reciprocal, ops.clip

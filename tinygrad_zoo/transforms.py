@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any
 
 from .autograd import Op, alias, gradients
-from .errors import DTypeError, ShapeError
+from .errors import DTypeError, ShapeError, UsageError
 from .grad_mode import enable_grad, is_grad_enabled
 from .ops import reshape, stack
 from .ops.random import recorded_keys, replayed_keys
@@ -30,20 +30,23 @@ class _Trace:
 
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], argnums: Argnums, settings: Any) -> None:
         outer = is_grad_enabled()
-        self.inputs = [as_tensor(a) if hasattr(a, "dtype") or isinstance(a, float) else a for a in args]
+        self.inputs = [as_tensor(a) if _is_number(a) else a for a in args]
         live = any(isinstance(x, Tensor) and x.requires_grad for x in self.inputs)
         self.wanted: list[Tensor] = []
         start = now()
         with enable_grad():
             for i in (argnums,) if isinstance(argnums, int) else argnums:
+                if not -len(args) <= i < len(args):
+                    raise UsageError(f"argnums: there is no argument {i}, the function was given {len(args)}")
                 x = self.inputs[i]
                 if not isinstance(x, Tensor) or x.dtype.kind != "f":
                     raise DTypeError(f"argument {i} has no gradient: expected a floating-point tensor, got {x!r}")
                 self.inputs[i] = alias(x) if x.requires_grad else x.detach().requires_grad_()
                 self.wanted.append(self.inputs[i])
             self.out = function(*self.inputs, **settings)
-        outs = self.out if isinstance(self.out, tuple) else (self.out,)
-        self.create_graph = outer and (live or bool(captured(outs, start, self.wanted)))
+        if not isinstance(self.out, Tensor):
+            raise DTypeError(f"the function must return a Tensor, it returned a {type(self.out).__name__}")
+        self.create_graph = outer and (live or bool(captured([self.out], start, self.wanted)))
 
     def pull(self, cotangent: Tensor) -> list[Tensor]:
         """The gradient of every wanted argument; zeros where the function does not use it."""
@@ -54,6 +57,11 @@ class _Trace:
 
     def result(self) -> Any:
         return self.out if self.create_graph else self.out.detach()
+
+
+def _is_number(a: Any) -> bool:
+    """Whether `a` is an array, a Tensor or a Python float: what can be differentiated."""
+    return hasattr(a, "dtype") or isinstance(a, float)
 
 
 def captured(outs: Sequence[Any], start: int, inputs: Sequence[Variable]) -> list[Tensor]:
@@ -78,9 +86,9 @@ def captured(outs: Sequence[Any], start: int, inputs: Sequence[Variable]) -> lis
     return list(found.values())
 
 
-def _scalar(out: Any, name: str) -> Tensor:
-    if not isinstance(out, Tensor) or out.size != 1:
-        raise ShapeError(f"{name}: the function must return one number, it returned {getattr(out, 'shape', out)!r}")
+def _scalar(out: Tensor, name: str) -> Tensor:
+    if out.size != 1:
+        raise ShapeError(f"{name}: the function must return one number, it returned a tensor of shape {out.shape}")
     return out
 
 
@@ -135,7 +143,7 @@ def vjp(function: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], 
     >>> pull(tensor([1.0, 1.0]))
     (tensor([2., 4.]),)
     """
-    argnums = tuple(i for i, a in enumerate(args) if as_tensor(a).dtype.kind == "f")
+    argnums = tuple(i for i, a in enumerate(args) if _is_number(a) and as_tensor(a).dtype.kind == "f")
     trace = _Trace(function, args, argnums, {})
     shape = trace.out.shape
 
@@ -247,6 +255,8 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         inputs = [alias(a) if isinstance(a, Variable) and a.requires_grad else a for a in args]
         out = function(*inputs)
     outs = out if isinstance(out, tuple) else (out,)
+    if not all(isinstance(o, Tensor) for o in outs):
+        raise DTypeError("checkpoint: the function must return a Tensor or a tuple of Tensors")
     others = captured(outs, start, [x for x in inputs if isinstance(x, Variable)])
     values, several = [o.data.copy() for o in outs], isinstance(out, tuple)
     del inputs, out, outs  # and with them the graph of the first forward

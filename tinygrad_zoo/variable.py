@@ -37,11 +37,11 @@ class Node:
         needs: list[bool],
         outputs: Sequence[Array],
         saved: Sequence[Array],
+        version: list[int],
     ) -> None:
         self.op, self.inputs, self.settings, self.needs = op, inputs, settings, needs
-        self.outputs, self.saved = outputs, saved
+        self.outputs, self.saved, self.version = outputs, saved, version  # version: of the outputs' memory
         self.number = next(_numbers)  # order of creation: a topological order
-        self.version: list[int]  # of the memory of the outputs
         self.hooks: dict[int, dict[int, Hook]] | None = None  # output index -> hooks
 
 
@@ -66,7 +66,7 @@ def run_hooks(hooks: dict[int, Hook] | None, g: Any) -> Any:
         if array is None or array.shape != g.shape or array.dtype != g.dtype:
             got = type(returned).__name__ if array is None else f"{array.dtype} of shape {array.shape}"
             raise GradientError(
-                f"a hook returns None or a Tensor like the gradient given to it, {g.dtype} of shape {g.shape}: got {got}"
+                f"a hook returns None or a Tensor like the gradient it got, {g.dtype} of shape {g.shape}; not {got}"
             )
         g = returned if isinstance(g, Variable) else array
     return g

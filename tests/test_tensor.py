@@ -422,3 +422,8 @@ def test_every_op_has_a_signature_that_names_its_arguments() -> None:
         if isinstance(op, Op):
             assert op.signature.name == name and op.signature.text.startswith(f"{name}(")
             assert op.signature.variadic or op.signature.arrays
+
+
+def test_a_list_of_tensors_says_stack() -> None:
+    with pytest.raises(tz.errors.DTypeError, match="stack"):
+        tz.tensor([tz.tensor(1.0), tz.tensor(2.0)])

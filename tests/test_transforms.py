@@ -268,3 +268,10 @@ def test_an_error_in_the_recomputation_names_the_op() -> None:
     with pytest.raises(NonFiniteError, match=r"backward: div made 3 .* gradient of bad_slope"), tz.detect_anomaly():
         tz.checkpoint(bad_slope, x).sum().backward()
     assert type(x) is Tensor and x.grad is None
+
+
+def test_checkpoint_takes_arguments_of_any_kind() -> None:
+    x = tz.tensor([2.0], requires_grad=True)
+    tz.checkpoint(lambda xs, mode, n: xs[0] * n if mode == "times" else xs[0], [x], "times", 3).sum().backward()
+    assert x.grad.tolist() == [3.0]
+    assert not tz.checkpoint(lambda a, b: a + b, tz.tensor([1.0]), 2).requires_grad

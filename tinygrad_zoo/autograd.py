@@ -6,7 +6,6 @@ recorded (`Op`), how gradient rules are written (`primitive`, `fused`) and how t
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from operator import attrgetter
@@ -25,6 +24,9 @@ def _made(data: Array | None, node: Node | None, index: int, version: Any) -> An
     if data is None:
         return None
     return wrap(Variable.result_type, data, node if data.dtype.kind == "f" else None, index, version)
+
+
+_USUAL = frozenset((ndarray, float, int, bool, type(None)))  # needs no further look
 
 
 class Op:
@@ -63,9 +65,8 @@ class Op:
             inputs, settings = self.signature.bind(inputs, settings)
         else:
             settings = self.defaults
-        arrays, needs = [], []
+        arrays, needs, usual = [], [], True
         version: Any = None  # of the first Tensor's memory
-        usual = True
         for x in inputs:
             if isinstance(x, Variable):
                 version = version or x.version
@@ -74,12 +75,12 @@ class Op:
             else:
                 needs.append(False)
             arrays.append(x)
-            if type(x) is not ndarray:
+            if type(x) not in _USUAL:
                 usual = False
         if not usual:
             self.signature.check(arrays)
         try:
-            result = self.forward(*arrays, **settings)
+            result = self.forward(*arrays, **settings) if settings else self.forward(*arrays)
         except TinygradZooError:
             raise
         except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
@@ -88,9 +89,10 @@ class Op:
         if self.saved:
             result, *saved = result
         several = isinstance(result, tuple)
-        outputs = [asarray(r) if isinstance(r, generic) else r for r in result] if several else [result]
-        if not several and isinstance(result, generic):
-            outputs = [asarray(result)]
+        if several:
+            outputs = [asarray(r) if isinstance(r, generic) else r for r in result]
+        else:
+            outputs = [asarray(result) if isinstance(result, generic) else result]
         if version is not None:
             node = None
             if not self.view:
@@ -170,10 +172,9 @@ def alias(x: Array) -> Array:
     return x
 
 
-class _Mode(enum.Enum):
-    RAW = enum.auto()  # arrays, no graph: first order
-    RECORDED = enum.auto()  # Tensors without a graph, seen by the observer
-    GRAPH = enum.auto()  # Tensors with a graph: create_graph
+_RAW = "arrays, no graph: first order"
+_RECORDED = "Tensors without a graph, seen by the observer"
+_GRAPH = "Tensors with a graph: create_graph"
 
 
 def gradients(
@@ -208,7 +209,7 @@ def _walk(
     outputs: Sequence[Variable], seeds: Sequence[Any], wanted: Sequence[Variable] | None, create_graph: bool, stop: bool
 ) -> dict[Any, Any]:
     """The gradients of `wanted` by key; without `wanted`, every leaf's goes into its `.grad`."""
-    mode = _Mode.GRAPH if create_graph else _Mode.RAW if state.observer is None else _Mode.RECORDED
+    mode = _GRAPH if create_graph else _RAW if state.observer is None else _RECORDED
     keys = None if wanted is None else {_key(x) for x in wanted}
     pending: dict[Any, Any] = {}
     found: dict[Any, Any] = {}
@@ -257,8 +258,8 @@ def _walk(
     return found
 
 
-def _as(g: Any, mode: _Mode) -> Any:
-    if mode is _Mode.RAW:
+def _as(g: Any, mode: str) -> Any:
+    if mode is _RAW:
         return g._data if isinstance(g, Variable) else g
     return g if isinstance(g, Variable) else wrap(Variable.result_type, g)
 
@@ -299,7 +300,7 @@ def _order(outputs: Sequence[Variable], keys: Any, stop: bool) -> tuple[list[Nod
     return order, pruned, last
 
 
-def _deliver(x: Variable, g: Any, mode: _Mode, keys: Any, found: dict[Any, Any]) -> None:
+def _deliver(x: Variable, g: Any, mode: str, keys: Any, found: dict[Any, Any]) -> None:
     """The gradient of a leaf is complete."""
     if x._hooks:
         g = run_hooks(x._hooks, g)
@@ -309,7 +310,7 @@ def _deliver(x: Variable, g: Any, mode: _Mode, keys: Any, found: dict[Any, Any])
         found[id(x)] = g
 
 
-def _pull(node: Node, gs: list[Any], needs: list[bool], mode: _Mode) -> Sequence[Any]:
+def _pull(node: Node, gs: list[Any], needs: list[bool], mode: str) -> Sequence[Any]:
     """One gradient (or None) an input of `node`."""
     op, number = node.op, node.number
     inputs: list[Any] = []
@@ -317,9 +318,9 @@ def _pull(node: Node, gs: list[Any], needs: list[bool], mode: _Mode) -> Sequence
         if isinstance(x, Variable):
             if x.version[0] > number:
                 raise _written(op, f"its argument {op.signature.argument(len(inputs))}")
-            if mode is _Mode.RAW:
+            if mode is _RAW:
                 x = x._data
-            elif mode is _Mode.RECORDED:
+            elif mode is _RECORDED:
                 x = wrap(Variable.result_type, x._data)
         inputs.append(x)
     if node.version[0] > number:
@@ -327,18 +328,18 @@ def _pull(node: Node, gs: list[Any], needs: list[bool], mode: _Mode) -> Sequence
     outs: Sequence[Any] = node.outputs
     if len(outs) > 1:  # zeros for those that nothing was computed from
         gs = [_as(_zeros(o), mode) if g is None else g for g, o in zip(gs, outs, strict=True)]
-    if mode is not _Mode.RAW:
+    if mode is not _RAW:
         state.node = node
-        outs = [_made(o, node if mode is _Mode.GRAPH else None, i, node.version) for i, o in enumerate(outs)]
+        outs = [_made(o, node if mode is _GRAPH else None, i, node.version) for i, o in enumerate(outs)]
     if op.backward is None:
         assert op.vjp is not None  # else there would be no node
         saved = dict(zip(op.saved, node.saved, strict=True)) if op.saved else {}
         g, out = (gs[0], outs[0]) if len(outs) == 1 else (gs, outs)
         results: Sequence[Any] = op.vjp(g, out, *inputs, needs=needs, **saved, **node.settings)
-    elif mode is _Mode.GRAPH:
+    elif mode is _GRAPH:
         results = _differentiate_formula(node, gs, needs)
     else:
-        run = op.backward.forward if mode is _Mode.RAW else op.backward
+        run = op.backward.forward if mode is _RAW else op.backward
         results = run(*gs, *outs, *inputs, *node.saved, needs=needs, **node.settings)
     if not isinstance(results, (list, tuple)) or len(results) != len(inputs):
         raise GradientError(f"{op}: its rule must return a list of {len(inputs)}, a gradient or None for each input")
@@ -384,13 +385,13 @@ def _zeros(array: Array) -> Array:
     return zeros
 
 
-def _accumulate(x: Variable, g: Any, mode: _Mode) -> None:
+def _accumulate(x: Variable, g: Any, mode: str) -> None:
     """Add to `x.grad`, which always owns its memory."""
     grad = x._grad
     if grad is None:
         owned = asarray(g) if isinstance(g, generic) else g.copy()
         x._grad = owned if isinstance(g, Variable) else wrap(Variable.result_type, owned)
-    elif mode is _Mode.RAW and grad.node is None:
+    elif mode is _RAW and grad.node is None:
         grad._data += g
         grad.mark_written()
     else:

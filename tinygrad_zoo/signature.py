@@ -30,6 +30,7 @@ class Signature:
         self.open = any(p.kind is p.VAR_KEYWORD for p in parameters)
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.settings = [p.name for p in keywords]
+        self.names = frozenset(self.settings)
         self.defaults = {p.name: p.default for p in keywords if p.default is not p.empty}
         simple = not self.variadic and not self.open and len(self.defaults) == len(self.settings)
         self.arity = len(self.arrays) if simple else -1  # -1: every call needs `bind`
@@ -42,6 +43,10 @@ class Signature:
         missing = self.arity - len(inputs)
         if not settings and 0 < missing <= len(self.optional):  # only optional arrays are left out
             return inputs + self.optional[-missing:], self.defaults
+        if len(inputs) == len(self.arrays) and not self.variadic and settings.keys() <= self.names:
+            complete = {**self.defaults, **settings}
+            if len(complete) == len(self.names):
+                return inputs, complete
         for theirs, ours in SYNONYMS.items():
             if theirs in settings and theirs not in self.settings and ours in self.settings:
                 if ours in settings:

@@ -301,6 +301,8 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     """
     if isinstance(data, Variable):
         data = data._data
+    elif isinstance(data, (list, tuple)) and any(isinstance(x, Variable) for x in data):
+        raise DTypeError("tensor: a list of Tensors would lose their gradients; write tinygrad_zoo.stack([...])")
     return Tensor(backend.asarray(data, dtype, device), requires_grad)
 
 

@@ -258,6 +258,9 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     if not all(isinstance(o, Tensor) for o in outs):
         raise DTypeError("checkpoint: the function must return a Tensor or a tuple of Tensors")
     others = captured(outs, start, [x for x in inputs if isinstance(x, Variable)])
+    given = [i for i, a in enumerate(args) if isinstance(a, Variable) and a.requires_grad]
+    if not given and not others:
+        return out
     values, several = [o.data.copy() for o in outs], isinstance(out, tuple)
     del inputs, out, outs  # and with them the graph of the first forward
 
@@ -266,15 +269,15 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
 
     def recompute(g: Any, _: Any, *arrays: Any, needs: Sequence[bool]) -> list[Any]:
         create_graph = is_grad_enabled()
-        slots = [*args, *others]
-        for i, need in enumerate(needs[: len(args)]):
+        fresh = list(args)
+        for i, need in zip(given, needs, strict=False):
             if need:
-                slots[i] = alias(args[i]) if create_graph else args[i].detach().requires_grad_()
+                fresh[i] = alias(args[i]) if create_graph else args[i].detach().requires_grad_()
         with enable_grad(), replayed_keys(keys):
-            again = function(*slots[: len(args)])
+            again = function(*fresh)
         pairs = zip(again, g if len(again) > 1 else [g], strict=True) if several else [(again, g)]
         live = [(o, as_tensor(g)) for o, g in pairs if o.requires_grad]
-        wanted = [x for x, need in zip(slots, needs, strict=True) if need]
+        wanted = [x for x, need in zip([*(fresh[i] for i in given), *others], needs, strict=True) if need]
         found = iter(
             gradients([o for o, _ in live], wanted, [g for _, g in live], create_graph=create_graph, stop=True)
         )
@@ -284,6 +287,6 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
 
     op = Op(forward, recompute)
     op.__name__ = f"checkpoint({getattr(function, '__name__', type(function).__name__)})"
-    made = op(*args, *others)
+    made = op(*(args[i] for i in given), *others)
     values.clear()
     return made

@@ -462,3 +462,25 @@ def test_a_graph_walked_twice_gives_the_same_bits(rng: np.random.Generator) -> N
     loss.backward()
     assert [g.data.tobytes() for g in one] == [g.data.tobytes() for g in two]
     assert [x.grad.data.tobytes(), w.grad.data.tobytes()] == [g.data.tobytes() for g in one[:2]]
+
+
+def test_grad_is_the_rule_s_own_array_only_where_nobody_else_holds_it() -> None:
+    kept = np.ones((2, 2))
+
+    @primitive(vjp=(lambda g, out, x: kept,))
+    def keeps_its_gradient(x: Any) -> Any:
+        return x.copy()
+
+    @primitive(vjp=(lambda g, out, x: kept[:],))
+    def gives_a_view(x: Any) -> Any:
+        return x.copy()
+
+    for op in (keeps_its_gradient, gives_a_view):
+        x = tz.tensor(np.zeros((2, 2)), requires_grad=True)
+        op(x).sum().backward()
+        assert not np.shares_memory(x.grad.data, kept)
+    seen = []
+    x = tz.tensor(np.zeros((2, 2)), requires_grad=True)
+    x.register_hook(seen.append)
+    (x * 2.0).sum().backward()
+    assert not np.shares_memory(x.grad.data, seen[0].data)

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "tinygrad_zoo"
 
 LAYERS = [
     *("_checkout", "_version", "errors", "algorithms", "kernels", "signature", "grad_mode", "variable"),
-    *("autograd", "backend", "anomaly", "ops", "tensor"),
+    *("op", "autograd", "backend", "anomaly", "ops", "tensor"),
     *("transforms", "capture", "nn", "losses", "optim", "distributions", "metrics", "data", "information"),
     *("gradient_estimators", "stochastic_approximation", "optimal_transport", "integrate"),
     *("plotting", "recipe", "models"),

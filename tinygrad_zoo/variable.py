@@ -39,8 +39,13 @@ class Node:
         saved: Sequence[Array],
         version: list[int],
     ) -> None:
-        self.op, self.inputs, self.settings, self.needs = op, inputs, settings, needs
-        self.outputs, self.saved, self.version = outputs, saved, version  # version: of the outputs' memory
+        self.op = op
+        self.inputs = inputs
+        self.settings = settings
+        self.needs = needs
+        self.outputs = outputs
+        self.saved = saved
+        self.version = version  # of the outputs' memory
         self.number = next(_numbers)  # order of creation: a topological order
         self.hooks: dict[int, dict[int, Hook]] | None = None  # output index -> hooks
 
@@ -174,6 +179,10 @@ def _array(data: Any) -> Array:
 def wrap(kind: type[Variable], data: Array, node: Node | None = None, index: int = 0, version: Any = None) -> Any:
     """A Tensor around `data`, made by output `index` of `node`; it requires a gradient if it has a node."""
     x = object.__new__(kind)
-    x._data, x.node, x.index, x.version = data, node, index, [0] if version is None else version
-    x._requires_grad, x._grad, x._hooks, x._post_hooks = node is not None, None, None, None
+    x._data = data
+    x.node = node
+    x.index = index
+    x.version = [0] if version is None else version
+    x._requires_grad = node is not None
+    x._grad = x._hooks = x._post_hooks = None
     return x

@@ -12,6 +12,13 @@ from ..errors import DeviceError, DTypeError, IndexingError, ShapeError
 from ..variable import Array, Variable
 from .sampling import sample
 
+_BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether `index` selects a view: no array, list or boolean among its parts."""
+    return _BASIC.issuperset(map(type, index if type(index) is tuple else (index,)))
+
 
 def _plain(index: Any, x: Array) -> Any:
     """`index` with Tensors and lists replaced by arrays of the device of `x`."""
@@ -31,11 +38,6 @@ def _plain(index: Any, x: Array) -> Any:
     if device_of(index) != device_of(x):
         raise DeviceError(f"getitem: the tensor is on {device_of(x)}, its index on {device_of(index)}: move it first")
     return index
-
-
-def _is_basic(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return not any(hasattr(i, "dtype") or isinstance(i, bool) for i in parts)
 
 
 @primitive(
@@ -58,7 +60,7 @@ def getitem(x: Array, *, index: Any) -> Array:
     >>> tz.tensor([1, 2, 3])[[0, 2, 2]].tolist()
     [1, 3, 3]
     """
-    return x[_plain(index, x)]
+    return x[index if _is_basic(index) else _plain(index, x)]
 
 
 @primitive(
@@ -78,11 +80,10 @@ def getitem_adjoint(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
     [1.0, 5.0, 0.0]
     """
     out = namespace(x).zeros(shape, dtype=x.dtype)
-    index = _plain(index, out)
     if _is_basic(index):
         out[index] = x
     else:
-        add_at(out, index, x)
+        add_at(out, _plain(index, out), x)
     return out
 
 

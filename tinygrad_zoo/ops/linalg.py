@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -62,17 +63,28 @@ def matmul(x: Array, y: Array) -> Array:
 
 
 def _linear_rule(g: Any, out: Any, x: Any, weight: Any, bias: Any, needs: Any) -> list[Any]:
-    n = math.prod(x.shape[:-1])
-    rows, grows = x.reshape(n, x.shape[-1]), g.reshape(n, g.shape[-1])
     gx = g @ weight if needs[0] else None
-    gw = _t(grows) @ rows if needs[1] else None
-    return [gx, gw, _ones(grows) @ grows if needs[2] else None]
+    if x.ndim != 2:
+        n = math.prod(x.shape[:-1])
+        x, g = x.reshape(n, x.shape[-1]), g.reshape(n, g.shape[-1])
+    gw = _t(g) @ x if needs[1] else None
+    return [gx, gw, _ones(g) @ g if needs[2] else None]
 
 
 def _ones(rows: Any) -> Array:
     """A vector whose product with `rows` sums them: a third of the time of the reduction."""
-    array = rows.data if isinstance(rows, Variable) else rows
-    return namespace(array).ones(len(array), dtype=array.dtype)
+    if isinstance(rows, Variable):
+        rows = rows.data
+    if type(rows) is np.ndarray:
+        return _host_ones(len(rows), rows.dtype)
+    return namespace(rows).ones(len(rows), dtype=rows.dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _host_ones(n: int, dtype: Any) -> Array:
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
 
 
 @primitive(

@@ -16,9 +16,11 @@ from .elementwise import where
 from .indexing import embedding, take_along_axis
 from .sampling import sample
 
+_REDUCTIONS = ("mean", "sum", "none")
+
 
 def _check_reduction(op: str, reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
+    if reduction not in _REDUCTIONS:
         raise UsageError(f"{op}: reduction={reduction!r}: expected 'mean', 'sum' or 'none'")
 
 
@@ -174,7 +176,7 @@ def _cross_entropy_backward(
         raise GradientError("cross_entropy: weight takes no gradient; write weight.detach()")
     axis, xp = _class_axis(input), namespace(input)
     classes = input.shape[axis]
-    scale = (share * g.reshape(-1))[:, None]
+    scale = share * g.reshape(-1, 1) if share.ndim == 0 else (share * g.reshape(-1))[:, None]
     p = xp.exp(log_probability)
     if target.dtype.kind == "f":
         w = 1 if weight is None else weight
@@ -184,7 +186,8 @@ def _cross_entropy_backward(
         return [_unrows(gx, input, axis), gt if gt is None else _unrows(gt, input, axis), None]
     rows = xp.arange(len(p))
     index = target.reshape(-1)
-    index = xp.where(index == ignore_index, 0, index)
+    if share.ndim:
+        index = xp.where(index == ignore_index, 0, index)
     if weight is None and not label_smoothing:
         p[rows, index] -= 1
         p *= scale
@@ -197,10 +200,26 @@ def _cross_entropy_backward(
     return [_unrows(scale * (q.sum(axis=1, keepdims=True) * p - q), input, axis), None, None]
 
 
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+def _fit_classes(index: Array, classes: int) -> bool:
+    """Whether 0 <= index < classes, on the host: as unsigned numbers negative ones are large."""
+    return bool(index.view(_UNSIGNED[index.itemsize]).max() < classes)
+
+
+def _all_count(target: Array, classes: int, ignore_index: int) -> bool:
+    """Whether it is plain that no example is ignored; a look at the values of a device would wait for them."""
+    return (
+        type(target) is np.ndarray
+        and target.size > 0
+        and not 0 <= ignore_index < classes
+        and _fit_classes(target, classes)
+    )
+
+
 def _check_classes(index: Array, classes: int) -> None:
-    if not on_host(index) or not index.size:  # on a device a look at the values would wait for them
-        return
-    if index.view(f"u{index.itemsize}").max() >= classes:  # as unsigned numbers negative ones are large
+    if on_host(index) and index.size and not _fit_classes(index, classes):
         raise IndexingError(
             f"cross_entropy: class indices from {index.min()} to {index.max()} do not fit input with C={classes}"
         )
@@ -259,7 +278,8 @@ def cross_entropy(
     >>> tz.cross_entropy(tz.tensor([[0.0, 0.0]]), tz.tensor([1])).item()
     0.6931471824645996
     """
-    _check_reduction("cross_entropy", reduction)
+    if reduction not in _REDUCTIONS:
+        _check_reduction("cross_entropy", reduction)
     if not 0 <= label_smoothing <= 1:
         raise UsageError(f"cross_entropy: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
     if input.ndim == 0:
@@ -275,7 +295,15 @@ def cross_entropy(
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(f"cross_entropy: expected a weight of shape ({classes},), got {weight.shape}")
     xp = namespace(input)
-    log_probability = log_softmax(_rows(input, axis), axis=1)
+    rows = input if input.ndim == 2 else _rows(input, axis)
+    log_probability = rows - rows.max(axis=1, keepdims=True)
+    log_probability -= xp.log(xp.exp(log_probability).sum(axis=1, keepdims=True))
+    if weight is None and not soft and not label_smoothing and _all_count(target, classes, ignore_index):
+        index = target.reshape(-1)
+        share = np.asarray(1 / len(index) if reduction == "mean" else 1, input.dtype)
+        loss = log_probability[xp.arange(len(index)), index]
+        loss = -loss.reshape(expected) if reduction == "none" else loss.sum() * -share
+        return loss, log_probability, share
     if soft:
         q = (1 - label_smoothing) * _rows(target, axis) + label_smoothing / classes
         loss = -((q if weight is None else q * weight) * log_probability).sum(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -368,13 +369,14 @@ class _Case:
                 raise self.fail("writes", "a view must share the version of its input")
             if not self.op.view and any(on_host(y.data) and np.may_share_memory(y.data, x.data) for x in owners):
                 raise self.fail("writes", "the result shares memory with an input: flag the row with view=True")
-        for what in ("an input", "the result"):
+        for what, create_graph in itertools.product(("an input", "the result"), (False, True)):
             leaves, outputs = self.graph(self.inputs)
             for x in leaves if what == "an input" else outputs:
                 x.mark_written()
             live = [(y, w) for y, w in zip(outputs, ws, strict=True) if y.requires_grad]
             if live:
-                stale = partial(gradients, [y for y, _ in live], leaves, [w for _, w in live])
+                y, w = zip(*live, strict=True)
+                stale = partial(gradients, y, leaves, w, create_graph=create_graph)
                 self.must_raise("writes", GradientError, stale, f"{what} written after the forward")
         self.ran.laws["writes"] += 1
 

@@ -1,0 +1,170 @@
+"""The op: a function with a gradient, its definition and its call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from types import MethodType
+from typing import Any
+
+from numpy import asarray, generic, ndarray
+
+from .errors import DTypeError, GradientError, TinygradZooError
+from .grad_mode import state
+from .signature import Signature
+from .variable import Array, Node, Variable, wrap
+
+
+def made(data: Array | None, node: Node | None, index: int, version: Any) -> Any:
+    if data is None:
+        return None
+    return wrap(Variable.result_type, data, node if data.dtype.kind == "f" else None, index, version)
+
+
+_USUAL = frozenset((ndarray, float, int, bool, type(None)))  # needs no further look
+
+
+class Op:
+    """A function with a gradient: arrays in, array out; a Tensor among the inputs, a Tensor out."""
+
+    __name__: str
+
+    def __init__(self, forward: Callable[..., Any], vjp: Callable[..., Any] | None, **row: Any) -> None:
+        self.forward, self.vjp = forward, vjp
+        self.formula: Callable[..., Any] | None = row.pop("formula", None)
+        self.backward: Op | None = row.pop("backward", None)
+        self.saved: tuple[str, ...] = row.pop("saved", ())
+        self.view: bool = row.pop("view", False)
+        self.samples: Callable[..., Any] | None = row.pop("samples", None)
+        self.reference: Callable[..., Any] | None = row.pop("reference", None)
+        self.repair: Callable[..., Any] | None = row.pop("repair", None)
+        self.elementwise: bool = row.pop("elementwise", False)  # any shapes, broadcast
+        self.dtypes: tuple[str, ...] = row.pop("dtypes", ("float16", "float32", "float64"))
+        if row:
+            raise DTypeError(f"{forward.__name__}: an op has no {', '.join(row)}")
+        self.differentiable = vjp is not None or self.formula is not None
+        self.signature = Signature(forward)
+        self.arity, self.defaults = self.signature.arity, self.signature.defaults
+        update_wrapper(self, forward)
+
+    def __repr__(self) -> str:
+        return self.__name__
+
+    __reduce__ = __repr__  # copied and pickled like a function: by its name
+
+    def __get__(self, tensor: Any, owner: Any = None) -> Any:  # an Op in a class body is a method
+        return self if tensor is None else MethodType(self, tensor)
+
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        if settings or len(inputs) != self.arity:
+            inputs, settings = self.signature.bind(inputs, settings)
+        else:
+            settings = self.defaults
+        arrays, needs, usual = [], [], True
+        version: Any = None  # of the first Tensor's memory
+        for x in inputs:
+            if isinstance(x, Variable):
+                version = version or x.version
+                needs.append(x._requires_grad)
+                x = x._data
+            else:
+                needs.append(False)
+            arrays.append(x)
+            if type(x) not in _USUAL:
+                usual = False
+        if not usual:
+            self.signature.check(arrays)
+        try:
+            result = self.forward(*arrays, **settings) if settings else self.forward(*arrays)
+        except TinygradZooError:
+            raise
+        except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            raise self.signature.explain(arrays, settings, error) from error
+        saved: Sequence[Array] = ()
+        if self.saved:
+            result, *saved = result
+        several = isinstance(result, tuple)
+        if several:
+            outputs = [asarray(r) if isinstance(r, generic) else r for r in result]
+        else:
+            outputs = [asarray(result) if isinstance(result, generic) else result]
+        if version is not None:
+            node = None
+            if not self.view:
+                version = [0]
+            if True in needs and self.differentiable and state.recording:
+                node = Node(self, inputs, settings, needs, outputs, saved, version)
+            if state.observer is not None:
+                state.observer(self, inputs, settings, outputs, node)
+            if not several:
+                array = outputs[0]
+                if node is not None and array.dtype.kind != "f":
+                    node = None
+                return wrap(Variable.result_type, array, node, 0, version)
+            outputs = [made(array, node, i, version) for i, array in enumerate(outputs)]
+        if not several:
+            return outputs[0]
+        return type(result)(*outputs) if hasattr(result, "_fields") else tuple(outputs)
+
+
+def primitive(
+    *, vjp: tuple[Callable[..., Any], ...] | Callable[..., Any] | None, **row: Any
+) -> Callable[[Callable[..., Any]], Op]:
+    """Define an op by its gradient rules, written in ops: one text serves every order.
+
+    `vjp` is one rule an input, `rule(g, out, *inputs, **settings)`, or one function for all of them,
+    `vjp(g, out, *inputs, needs, **settings)` returning a gradient (or None) an input; None: no gradient.
+    Broadcasting and promotion are undone in the walk, not in rules. Integer by-products of the forward named in
+    `saved` reach the joint form as keywords. The rest of the row (samples, reference, repair, view, elementwise,
+    dtypes) is what `tinygrad_zoo.testing` needs to check the op.
+
+    >>> import numpy as np
+    >>> @primitive(vjp=(lambda g, out, x: 2 * g * x,))
+    ... def squared(x):
+    ...     return x * x
+    >>> squared(np.array([3.0]))
+    array([9.])
+    """
+
+    def define(forward: Callable[..., Any]) -> Op:
+        if not isinstance(vjp, tuple):
+            return Op(forward, vjp, **row)
+        op = Op(forward, _joint(vjp), **row)
+        if op.signature.variadic or len(vjp) != len(op.signature.arrays) or not all(callable(rule) for rule in vjp):
+            raise GradientError(f"{op.signature.text}: vjp holds {len(vjp)} rules; expected a function an array")
+        return op
+
+    return define
+
+
+def _joint(rules: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
+    def joint(g: Any, out: Any, *inputs: Any, needs: Sequence[bool], **settings: Any) -> list[Any]:
+        return [rule(g, out, *inputs, **settings) if need else None for rule, need in zip(rules, needs, strict=True)]
+
+    return joint if len(rules) > 1 else lambda g, out, x, needs, **settings: [rules[0](g, out, x, **settings)]
+
+
+def fused(
+    *, formula: Callable[..., Any], backward: Callable[..., Any], saved: tuple[str, ...] = (), **row: Any
+) -> Callable[[Callable[..., Any]], Op]:
+    """Define an op by hand-written kernels for `formula`, which is its documentation and its oracle.
+
+    `backward(g, out, *inputs, *saved, needs, **settings)` returns a gradient (or None) an input (several outputs:
+    a g each, then an out each). First order runs it; a gradient of a gradient differentiates the formula, so
+    nobody derives second derivatives by hand.
+    """
+
+    def define(forward: Callable[..., Any]) -> Op:
+        def kernel(*arrays: Any, needs: Sequence[bool], **settings: Any) -> tuple[Any, ...]:
+            return tuple(backward(*arrays, needs=needs, **settings))
+
+        kernel.__name__ = f"{forward.__name__}_backward"
+        return Op(forward, None, formula=formula, backward=Op(kernel, None), saved=saved, **row)
+
+    return define
+
+
+@primitive(vjp=(lambda g, out, x: g,), samples=lambda r: [(r(2, 3),), (r(),)], reference=asarray, view=True)
+def alias(x: Array) -> Array:
+    """The same values as a graph node of its own."""
+    return x

@@ -77,7 +77,7 @@ def _walk(
             else:
                 g = _gathered(node, pending, keys, found, mode)
                 needs = needs if pruned is None else pruned[node]
-            if g is not None and True in needs:
+            if g is not None and (pruned is None or True in needs):
                 results = pull(node, g, needs)
                 if not isinstance(results, (list, tuple)) or len(results) != len(needs):
                     raise GradientError(
@@ -161,16 +161,6 @@ def _gathered(node: Node, pending: dict[Any, Any], keys: Any, found: dict[Any, A
     if len(gs) == 1 or all(g is None for g in gs):
         return gs[0]
     return [_as(_zeros(o), mode) if g is None else g for g, o in zip(gs, node.outputs, strict=True)]
-
-
-def _deliver(x: Variable, g: Any, mode: str, keys: Any, found: dict[Any, Any], alone: bool = False) -> None:
-    """The gradient of a leaf is complete; `alone`: nobody else holds it."""
-    if x._hooks:
-        g, alone = run_hooks(x._hooks, g), False
-    if keys is None:
-        _accumulate(x, g, mode, alone)
-    elif id(x) in keys:
-        found[id(x)] = g
 
 
 def _pull_arrays(node: Node, g: Any, needs: list[bool]) -> Any:
@@ -276,9 +266,16 @@ def _references() -> int:
 _ALONE = _references()  # the count of an array that one local variable holds and nobody else
 
 
-def _accumulate(x: Variable, g: Any, mode: str, alone: bool) -> None:
-    """Add to `x.grad`, which always owns its memory: a copy, unless nobody else holds `g` or what it is a view of."""
+def _deliver(x: Variable, g: Any, mode: str, keys: Any, found: dict[Any, Any], alone: bool = False) -> None:
+    """The gradient of a leaf is complete: keep it if it is wanted, or add it to `.grad`, which always owns its memory:
+    that is a copy, unless nobody else holds `g` (`alone`) or what it is a view of."""
+    if x._hooks:
+        g, alone = run_hooks(x._hooks, g), False
     grad = x._grad
+    if keys is not None:
+        if id(x) in keys:
+            found[id(x)] = g
+        return
     if grad is None:
         if not (alone and type(g) is ndarray and g.base is None):
             g = asarray(g) if isinstance(g, generic) else g.copy()
@@ -288,5 +285,6 @@ def _accumulate(x: Variable, g: Any, mode: str, alone: bool) -> None:
         grad.mark_written()
     else:
         x._grad = grad + g
-    for hook in list(x._post_hooks.values()) if x._post_hooks else ():
-        hook(x)
+    if x._post_hooks:
+        for hook in list(x._post_hooks.values()):
+            hook(x)

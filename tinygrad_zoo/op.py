@@ -60,11 +60,13 @@ class Op:
             inputs, settings = self.signature.bind(inputs, settings)
         else:
             settings = self.defaults
-        arrays, needs, usual = [], [], True
+        arrays, needs, usual, tracked = [], [], True, False
         version: Any = None  # of the first Tensor's memory
         for x in inputs:
             if isinstance(x, Variable):
                 version = version or x.version
+                if x._requires_grad:
+                    tracked = True
                 needs.append(x._requires_grad)
                 x = x._data
             else:
@@ -92,7 +94,7 @@ class Op:
             node = None
             if not self.view:
                 version = [0]
-            if True in needs and self.differentiable and state.recording:
+            if tracked and self.differentiable and state.recording:
                 node = Node(self, inputs, settings, needs, outputs, saved, version)
             if state.observer is not None:
                 state.observer(self, inputs, settings, outputs, node)
@@ -129,19 +131,30 @@ def primitive(
     def define(forward: Callable[..., Any]) -> Op:
         if not isinstance(vjp, tuple):
             return Op(forward, vjp, **row)
-        op = Op(forward, _joint(vjp), **row)
-        if op.signature.variadic or len(vjp) != len(op.signature.arrays) or not all(callable(rule) for rule in vjp):
-            raise GradientError(f"{op.signature.text}: vjp holds {len(vjp)} rules; expected a function an array")
-        return op
+        signature = Signature(forward)
+        if signature.variadic or len(vjp) != len(signature.arrays) or not all(callable(rule) for rule in vjp):
+            raise GradientError(f"{signature.text}: vjp holds {len(vjp)} rules; expected a function an array")
+        return Op(forward, _joint(vjp) if vjp else None, **row)
 
     return define
 
 
 def _joint(rules: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
+    """The rules as one function; those of one and two inputs, which most ops have, without a loop."""
+    first, *others = rules
+    if not others:
+        return lambda g, out, x, needs, **settings: [first(g, out, x, **settings)]
+    if len(others) == 1:
+        second = others[0]
+        return lambda g, out, x, y, needs, **settings: [
+            first(g, out, x, y, **settings) if needs[0] else None,
+            second(g, out, x, y, **settings) if needs[1] else None,
+        ]
+
     def joint(g: Any, out: Any, *inputs: Any, needs: Sequence[bool], **settings: Any) -> list[Any]:
         return [rule(g, out, *inputs, **settings) if need else None for rule, need in zip(rules, needs, strict=True)]
 
-    return joint if len(rules) > 1 else lambda g, out, x, needs, **settings: [rules[0](g, out, x, **settings)]
+    return joint
 
 
 def fused(

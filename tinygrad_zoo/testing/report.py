@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ops
 from ..autograd import Op, alias
-from ..backend import default_device
+from ..backend import HOST, default_device
 from ..errors import UsageError
 from ..recipe import nearest
 from .gradients import GradientCheckError
@@ -67,6 +67,11 @@ def _checked(name: str, op: Op, examples: int, seed: int) -> dict[str, Any]:
     elif not (ran.order1 and ran.order2):
         order1, order2 = ("passed" if n else "failed" for n in (ran.order1, ran.order2))
         message = "no comparison ran"
-    line: dict[str, Any] = {"op": name, "backend": default_device(), "order1": order1, "order2": order2}
+    line: dict[str, Any] = {
+        "op": name,
+        "backend": "numpy" if default_device() == HOST else "cupy",
+        "order1": order1,
+        "order2": order2,
+    }
     line |= {"examples": done, "worst": ran.worst}
     return line if message is None else line | {"error": message}

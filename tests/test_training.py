@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import os
 import random
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,36 +18,13 @@ import pytest
 import kill_resume
 import tiny_recipe
 import tinygrad_zoo as tz
-from tinygrad_zoo import errors
+from tiny_recipe import STEPS, TINY, Crash, kept, train, with_step
 from tinygrad_zoo.data import batch_indices
-from tinygrad_zoo.errors import CheckpointError, MissingDependencyError, NonFiniteError, UsageError
+from tinygrad_zoo.errors import CheckpointError, NonFiniteError
 from tinygrad_zoo.recipe import Bar
-from tinygrad_zoo.training import Interrupted, fit, last_result, load_checkpoint
+from tinygrad_zoo.training import Interrupted, fit, load_checkpoint
 
-TINY = dataclasses.replace(tiny_recipe.RECIPE, figure=lambda state, path: path.write_bytes(b"drawn"))
-STEPS = TINY.config.steps
 FILES = ["checkpoint.safetensors", "config.json", "figure.png", "metrics.jsonl", "result.json"]
-
-
-def train(out: Path, recipe: Any = TINY, **settings: Any) -> Any:
-    return fit(recipe, out=out, **{"progress": False, "checkpoint_every": 5, **settings})
-
-
-def with_step(change: Callable[[Any, Any, dict[str, Any]], dict[str, Any]], before: bool = False) -> Any:
-    """TINY whose step also does `change(state, batch, metrics)`; state.step is the number of the step, from 0."""
-
-    def step(state: Any, batch: Any) -> dict[str, Any]:
-        if before:
-            change(state, batch, {})
-        metrics = tiny_recipe.step(state, batch)
-        return metrics if before else change(state, batch, dict(metrics))
-
-    return dataclasses.replace(TINY, step=step)
-
-
-def kept(out: Path) -> list[bytes]:
-    """The files that do not depend on time."""
-    return [(out / name).read_bytes() for name in ("checkpoint.safetensors", "metrics.jsonl", "config.json")]
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +139,6 @@ def test_secondary_metrics_that_are_not_finite_are_null(tmp_path: Path) -> None:
 
 
 # ---- resume
-class Crash(Exception):
-    pass
-
-
 @pytest.mark.parametrize("at", range(STEPS))
 def test_resume_is_bitwise_from_every_point(at: int, reference: Path, tmp_path: Path) -> None:
     def crash(state: Any, batch: Any, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -402,104 +373,6 @@ def test_a_nan_that_does_not_come_again_is_said_to_be_so(tmp_path: Path) -> None
 
     with pytest.raises(NonFiniteError, match="not a function of its state"):
         train(tmp_path / "run", with_step(spoil))
-
-
-# ---- bad arguments, folders and machines
-def test_a_folder_in_use_is_never_overwritten(tmp_path: Path) -> None:
-    train(tmp_path / "run")
-    before = kept(tmp_path / "run")
-    with pytest.raises(UsageError, match="is not empty: continue the run in it with --resume, or choose another --out"):
-        train(tmp_path / "run")
-    assert kept(tmp_path / "run") == before
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.txt").write_text("precious")
-    with pytest.raises(UsageError, match="is not empty"):
-        train(tmp_path / "thesis")
-
-
-def test_default_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert last_result("tiny") is None
-    for seed, name in enumerate(["tiny", "tiny-2", "tiny-3"]):
-        assert fit(TINY, seed=seed, progress=False).out == Path("runs") / name
-    assert last_result("tiny")["seed"] == 2  # type: ignore[index]
-    assert fit(TINY, seed=2, progress=False, resume=True).out == Path("runs/tiny-3")
-
-    def crash(state: Any, batch: Any, metrics: dict[str, Any]) -> dict[str, Any]:
-        if state.step == 5:
-            raise Crash
-        return metrics
-
-    with pytest.raises(Crash):
-        fit(with_step(crash), progress=False)
-    with pytest.raises(UsageError, match=r"runs/tiny-4 holds an unfinished run: continue it with --resume, or choose"):
-        fit(TINY, progress=False)
-    assert last_result("tiny")["seed"] == 2  # type: ignore[index]
-    assert fit(TINY, progress=False, resume=True).out == Path("runs/tiny-4")
-
-
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="is a file, not a folder"):
-        train(tmp_path / "file")
-    with pytest.raises(UsageError, match=r"cannot write to .*: Not a directory; choose another folder, --out"):
-        train(tmp_path / "file" / "run")
-    with pytest.raises(UsageError, match="cannot write to /proc/"):
-        train(Path("/proc/no/such/place"))
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace = Path.replace
-
-    def full(source: Path, target: Path) -> Path:
-        if target.name == "checkpoint.safetensors" and target.exists():
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return replace(source, target)
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(CheckpointError, match="No space left on device; what was there before is untouched"):
-        train(tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").rest["step"] == 5
-    assert not list((tmp_path / "run").glob("*.tmp"))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
-        ({"seed": 0.5}, "seed must be an integer"),
-        ({"seed": True}, "seed must be an integer"),
-        ({"steps": 0}, "steps must be >= 1"),
-        ({"checkpoint_every": 0}, "checkpoint_every must be >= 1"),
-        ({"overrides": {"batch_size": 1000}}, "batch_size=1000 exceeds the 32 examples"),
-        ({"overrides": {"learning_rate": 1}}, "no setting 'learning_rate'"),
-    ],
-)
-def test_bad_settings_leave_no_folder(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=message):
-        train(tmp_path / "run", **settings)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_bad_device_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(errors.DeviceError, match="no device 'tpu'"):
-        train(tmp_path / "run", device="tpu")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_step_without_its_metric_is_refused(tmp_path: Path) -> None:
-    for returned in ({"nll": 0.0}, {"loss": 0.0, "step": 1.0}):
-        recipe = dataclasses.replace(TINY, step=lambda state, batch, returned=returned: returned)
-        with pytest.raises(UsageError, match="step must return 'loss' and no 'step', got"):
-            train(tmp_path / "run", recipe)
-
-
-@pytest.mark.parametrize("module", ["safetensors", "matplotlib", "tqdm"])
-def test_a_missing_extra_is_named_before_training(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependencyError, match=rf'{module} .* pip install "tinygrad_zoo\[zoo\]"'):
-        train(tmp_path / "run", progress=True)
-    assert not (tmp_path / "run").exists()
 
 
 # ---- progress

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +14,7 @@ from tinygrad_zoo import nn, ops, optim, plotting
 from tinygrad_zoo.data import Split
 from tinygrad_zoo.recipe import Bar, Batch, Config, Parts, Recipe, State
 from tinygrad_zoo.tensor import Tensor, randn, tensor
+from tinygrad_zoo.training import fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,3 +111,32 @@ RECIPE = Recipe(
     bar=Bar(metric="test_mse", at_most=100.0),
     figure=figure,
 )
+
+# ---- for the tests of the loop
+TINY = dataclasses.replace(RECIPE, figure=lambda state, path: path.write_bytes(b"drawn"))
+STEPS = TINY.config.steps
+
+
+def train(out: Path, recipe: Any = TINY, **settings: Any) -> Any:
+    return fit(recipe, out=out, **{"progress": False, "checkpoint_every": 5, **settings})
+
+
+def with_step(change: Callable[[Any, Any, dict[str, Any]], dict[str, Any]], before: bool = False) -> Any:
+    """TINY whose step also does `change(state, batch, metrics)`; state.step is the number of the step, from 0."""
+
+    def step(state: Any, batch: Any) -> dict[str, Any]:
+        if before:
+            change(state, batch, {})
+        metrics = RECIPE.step(state, batch)
+        return metrics if before else change(state, batch, dict(metrics))
+
+    return dataclasses.replace(TINY, step=step)
+
+
+def kept(out: Path) -> list[bytes]:
+    """The files that do not depend on time."""
+    return [(out / name).read_bytes() for name in ("checkpoint.safetensors", "metrics.jsonl", "config.json")]
+
+
+class Crash(Exception):
+    pass

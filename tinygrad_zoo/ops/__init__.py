@@ -1,6 +1,7 @@
 """The ops: one op, one definition. Each is a module-level `Op`: forward, gradient rule, doc, reference, samples."""
 
 from .activation import elu, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus
+from .comparison import eq, ge, gt, isfinite, le, logical_and, logical_not, logical_or, lt, ne
 from .elementwise import (
     abs,
     add,
@@ -9,24 +10,14 @@ from .elementwise import (
     copy,
     cos,
     div,
-    eq,
     erf,
     exp,
     expm1,
-    ge,
-    gt,
-    isfinite,
-    le,
     log,
     log1p,
-    logical_and,
-    logical_not,
-    logical_or,
-    lt,
     maximum,
     minimum,
     mul,
-    ne,
     neg,
     pow,
     reciprocal,

@@ -11,7 +11,8 @@ from ..autograd import primitive
 from ..backend import errstate, namespace
 from ..errors import UsageError
 from ..variable import Array
-from .elementwise import exp, isfinite, where
+from .comparison import isfinite
+from .elementwise import exp, where
 from .sampling import sample
 from .shape import broadcast_to, flip
 

@@ -11,7 +11,7 @@ from operator import attrgetter
 from sys import getrefcount
 from typing import Any
 
-from numpy import asarray, generic, ndarray, zeros
+from numpy import asarray, errstate, generic, ndarray, zeros
 
 from .errors import GradientError
 from .grad_mode import state
@@ -65,45 +65,46 @@ def _walk(
     leaves = {id(x): x for x in outputs if x.node is None and x._requires_grad}
     recording, state.recording, outer = state.recording, create_graph, state.node
     try:
-        order, pruned, last = _order(outputs, keys, stop)
-        for x, g in zip(outputs, seeds, strict=True):
-            key, g = _key(x), _as(g, mode)
-            g = g if g.dtype == x._data.dtype else g.astype(x._data.dtype)
-            pending[key] = pending[key] + g if key in pending else g
-        for node in order:
-            needs = node.needs
-            if keys is None and node.hooks is None and len(node.outputs) == 1:
-                g = pending.pop(node, None)
-            else:
-                g = _gathered(node, pending, keys, found, mode)
-                needs = needs if pruned is None else pruned[node]
-            if g is not None and (pruned is None or True in needs):
-                results = pull(node, g, needs)
-                if not isinstance(results, (list, tuple)) or len(results) != len(needs):
-                    raise GradientError(
-                        f"{node.op}: its rule must return a list of {len(needs)}, a gradient or None for each input"
-                    )
-                for x, need, g in zip(node.inputs, needs, results, strict=True):
-                    if not need or g is None:
-                        continue
-                    array, source = x._data, x.node
-                    if getattr(g, "shape", None) != array.shape or g.dtype is not array.dtype:
-                        g = _fit(g, array, node.op)
-                    if source is None:
-                        source = id(x)
-                        leaves[source] = x
-                    elif x.index:
-                        source = (source, x.index)
-                    other = pending.get(source)
-                    pending[source] = g if other is None else other + g
-                results = None  # it would be one more holder of the gradients in `pending`
-            if last and node in last:
-                for x in last[node]:
-                    if (g := pending.pop(id(x), None)) is not None:
-                        _deliver(x, g, mode, keys, found)
-        for source, x in leaves.items():
-            if (g := pending.pop(source, None)) is not None:
-                _deliver(x, g, mode, keys, found, alone=getrefcount(g) == _ALONE)
+        with errstate(all="ignore"):  # a NaN or Inf is a value, forward and backward; detect_anomaly finds it
+            order, pruned, last = _order(outputs, keys, stop)
+            for x, g in zip(outputs, seeds, strict=True):
+                key, g = _key(x), _as(g, mode)
+                g = g if g.dtype == x._data.dtype else g.astype(x._data.dtype)
+                pending[key] = pending[key] + g if key in pending else g
+            for node in order:
+                needs = node.needs
+                if keys is None and node.hooks is None and len(node.outputs) == 1:
+                    g = pending.pop(node, None)
+                else:
+                    g = _gathered(node, pending, keys, found, mode)
+                    needs = needs if pruned is None else pruned[node]
+                if g is not None and (pruned is None or True in needs):
+                    results = pull(node, g, needs)
+                    if not isinstance(results, (list, tuple)) or len(results) != len(needs):
+                        raise GradientError(
+                            f"{node.op}: its rule must return a list of {len(needs)}, a gradient or None for each input"
+                        )
+                    for x, need, g in zip(node.inputs, needs, results, strict=True):
+                        if not need or g is None:
+                            continue
+                        array, source = x._data, x.node
+                        if getattr(g, "shape", None) != array.shape or g.dtype is not array.dtype:
+                            g = _fit(g, array, node.op)
+                        if source is None:
+                            source = id(x)
+                            leaves[source] = x
+                        elif x.index:
+                            source = (source, x.index)
+                        other = pending.get(source)
+                        pending[source] = g if other is None else other + g
+                    results = None  # it would be one more holder of the gradients in `pending`
+                if last and node in last:
+                    for x in last[node]:
+                        if (g := pending.pop(id(x), None)) is not None:
+                            _deliver(x, g, mode, keys, found)
+            for source, x in leaves.items():
+                if (g := pending.pop(source, None)) is not None:
+                    _deliver(x, g, mode, keys, found, alone=getrefcount(g) == _ALONE)
     finally:
         state.recording, state.node = recording, outer
     for key in keys or ():  # where `stop` kept the walk from the node behind an input

@@ -249,3 +249,64 @@ def test_a_bad_call_raises_the_typed_error(case: str) -> None:
     kind, call = BAD[case]
     with pytest.raises(kind):
         call()
+
+
+def test_a_0_d_array_is_reduced_over_axis_0() -> None:
+    x = tz.tensor(2.0, requires_grad=True)
+    for op in (tz.sum, tz.mean, tz.logsumexp):
+        y = op(x, axis=0)
+        assert (y.shape, y.item()) == ((), 2.0)
+        assert tz.grad(lambda v, op=op: op(v, axis=0))(x.detach()).item() == 1.0
+
+
+def test_half_precision_does_not_overflow_on_the_way() -> None:
+    half = tz.full(70_000, 100.0, "float16").requires_grad_()
+    tz.mean(half).backward()
+    assert tz.mean(half).item() == 100.0 and half.grad.data.min() > 0
+    normed = tz.layer_norm(tz.tensor([0.0, 300.0, 600.0, 900.0], "float16"))
+    assert normed.dtype == np.float16 and np.allclose(normed.numpy(), [-1.342, -0.447, 0.447, 1.342], atol=2e-3)
+    dropped = tz.dropout(tz.ones(1000, "float16"), tz.draw_key(np.random.default_rng(0)), p=0.999999)
+    assert set(dropped.tolist()) <= {0.0, np.inf}
+
+
+def test_equal_values_have_no_gradient_of_std_whatever_their_mean_rounds_to() -> None:
+    x = tz.full(7, 0.1, "float64").requires_grad_()
+    tz.std(x).backward()
+    assert x.grad.tolist() == [0.0] * 7
+
+
+def test_no_target_left_gives_nan_and_no_gradient() -> None:
+    for create_graph in (False, True):
+        x = tz.tensor(np.ones((2, 3)), requires_grad=True)
+        loss = tz.cross_entropy(x, tz.tensor([-100, -100]))
+        loss.backward(create_graph=create_graph)
+        assert np.isnan(loss.item()) and not x.grad.data.any()
+
+
+def test_an_infinite_gradient_stops_where_relu_is_flat() -> None:
+    x = tz.tensor([-1.0, 2.0], requires_grad=True)
+    tz.relu(x).backward(tz.tensor([np.inf, np.inf]))
+    assert x.grad.tolist() == [0.0, np.inf]
+
+
+def test_erf_of_integers_is_not_cut_off() -> None:
+    assert np.allclose(tz.erf(tz.tensor([1, 2])).numpy(), [0.8427008, 0.9953223])
+
+
+def test_an_empty_sum_of_exponentials() -> None:
+    assert tz.logsumexp(tz.zeros((0, 2)), axis=0).tolist() == [-np.inf, -np.inf]
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: tz.binary_cross_entropy_with_logits(tz.ones(3), tz.ones(3), tz.ones((2, 3))), "weight has shape"),
+        (lambda: tz.clip(tz.ones(3), tz.zeros(3), 1.0), "maximum and minimum"),
+        (lambda: tz.tensor([2]) ** -1, "negative integer powers"),
+        (lambda: tz.mean(tz.ones(3), axis=1), "out of bounds"),
+        (lambda: tz.mean(tz.ones(3), axis=0.5), "mean"),
+    ],
+)
+def test_calls_that_cannot_be_are_typed(call: Any, message: str) -> None:
+    with pytest.raises(tz.errors.TinygradZooError, match=message):
+        call()

@@ -11,12 +11,12 @@ from operator import attrgetter
 from sys import getrefcount
 from typing import Any
 
-from numpy import asarray, errstate, generic, ndarray, zeros
+from numpy import errstate, generic, ndarray, zeros
 
 from .errors import GradientError
 from .grad_mode import state
 from .op import Op, alias, fused, made, primitive
-from .variable import Array, Node, Variable, run_hooks, wrap
+from .variable import Array, Node, Variable, as_array, run_hooks, wrap
 
 __all__ = ["Op", "alias", "backward", "fused", "gradients", "primitive"]
 
@@ -39,7 +39,7 @@ def gradients(
     """
     found = _walk(outputs, grad_outputs, inputs, create_graph, stop)
     results = [found.get(_key(x)) for x in inputs]
-    return [g if g is None or isinstance(g, Variable) else wrap(Variable.result_type, asarray(g)) for g in results]
+    return [g if g is None or isinstance(g, Variable) else wrap(Variable.result_type, as_array(g)) for g in results]
 
 
 def backward(outputs: Sequence[Variable], grad_outputs: Sequence[Any], *, create_graph: bool = False) -> None:
@@ -279,7 +279,7 @@ def _deliver(x: Variable, g: Any, mode: str, keys: Any, found: dict[Any, Any], a
         return
     if grad is None:
         if not (alone and type(g) is ndarray and g.base is None):
-            g = asarray(g) if isinstance(g, generic) else g.copy()
+            g = as_array(g) if isinstance(g, generic) else g.copy()
         x._grad = g if isinstance(g, Variable) else wrap(Variable.result_type, g)
     elif mode is _RAW and grad.node is None:
         grad._data += g

@@ -7,12 +7,12 @@ from functools import update_wrapper
 from types import MethodType
 from typing import Any
 
-from numpy import asarray, generic, ndarray
+from numpy import asarray, ndarray
 
 from .errors import DTypeError, GradientError, TinygradZooError
 from .grad_mode import state
 from .signature import Signature
-from .variable import Array, Node, Variable, wrap
+from .variable import Array, Node, Variable, as_array, wrap
 
 
 def made(data: Array | None, node: Node | None, index: int, version: Any) -> Any:
@@ -80,16 +80,16 @@ class Op:
             result = self.forward(*arrays, **settings) if settings else self.forward(*arrays)
         except TinygradZooError:
             raise
-        except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             raise self.signature.explain(arrays, settings, error) from error
         saved: Sequence[Array] = ()
         if self.saved:
             result, *saved = result
         several = isinstance(result, tuple)
         if several:
-            outputs = [asarray(r) if isinstance(r, generic) else r for r in result]
+            outputs = [as_array(r) for r in result]
         else:
-            outputs = [asarray(result) if isinstance(result, generic) else result]
+            outputs = [result if type(result) is ndarray else as_array(result)]
         if version is not None:
             node = None
             if not self.view:

@@ -8,8 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError, DTypeError, IndexingError, LinAlgError, ShapeError, TinygradZooError
+from .errors import (
+    DeviceError,
+    DTypeError,
+    IndexingError,
+    LinAlgError,
+    ShapeError,
+    TinygradZooError,
+    UsageError,
+)
 
+_ABOUT_SHAPES = ("shape", "dimension", "axis", "axes", "size", "broadcast")
 PACKED = ("shape", "dims")  # settings that may be written as several integers: x.reshape(2, 3)
 SYNONYMS = {"dim": "axis", "keepdim": "keepdims"}  # PyTorch's names for NumPy's
 
@@ -116,7 +125,9 @@ class Signature:
 
     def explain(self, arrays: Sequence[Any], settings: dict[str, Any], error: Exception) -> TinygradZooError:
         """The typed error of a failed call, with the op and its arguments named."""
-        kind: type[TinygradZooError] = ShapeError if isinstance(error, ValueError) else DTypeError
+        kind: type[TinygradZooError] = DTypeError
+        if isinstance(error, ValueError):
+            kind = ShapeError if any(word in str(error) for word in _ABOUT_SHAPES) else UsageError
         if isinstance(error, np.linalg.LinAlgError):
             kind = LinAlgError
         elif isinstance(error, IndexError) and not isinstance(error, np.exceptions.AxisError):

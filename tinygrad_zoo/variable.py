@@ -60,10 +60,15 @@ class Handle:
         self._hooks.pop(self._key, None)
 
 
+def as_array(x: Any) -> Array:
+    """`x` itself, as an array where NumPy made a scalar of a 0-d one."""
+    return np.asarray(x) if isinstance(x, np.generic) else x
+
+
 def run_hooks(hooks: dict[int, Hook] | None, g: Any) -> Any:
     """`g`, a gradient, after each hook has seen it and may have replaced it."""
     for hook in list(hooks.values()) if hooks else ():
-        given = g if isinstance(g, Variable) else wrap(Variable.result_type, np.asarray(g))
+        given = g if isinstance(g, Variable) else wrap(Variable.result_type, as_array(g))
         returned = hook(given)
         if returned is None:
             continue

@@ -20,7 +20,7 @@ def _off_zero(x: Any) -> tuple[Any]:
 
 
 @primitive(
-    vjp=(lambda g, out, x: g * (out > 0),),
+    vjp=(lambda g, out, x: where(out > 0, g, 0),),
     samples=lambda r: [(r.nonzero(2, 3),)],
     reference=lambda x: np.maximum(x, 0),
     elementwise=True,

@@ -81,7 +81,7 @@ def ge(x: Array, y: Array) -> Array:
     return x >= y
 
 
-@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3), r.boolean(3))], reference=np.logical_and)
+@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3), r.boolean(3))], reference=np.logical_and, elementwise=True)
 def logical_and(x: Array, y: Array) -> Array:
     """Whether both are true (non-zero).
 
@@ -92,7 +92,7 @@ def logical_and(x: Array, y: Array) -> Array:
     return namespace(x, y).logical_and(x, y)
 
 
-@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3), r.boolean(3))], reference=np.logical_or)
+@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3), r.boolean(3))], reference=np.logical_or, elementwise=True)
 def logical_or(x: Array, y: Array) -> Array:
     """Whether either is true (non-zero).
 
@@ -103,7 +103,7 @@ def logical_or(x: Array, y: Array) -> Array:
     return namespace(x, y).logical_or(x, y)
 
 
-@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3),)], reference=np.logical_not)
+@primitive(vjp=None, samples=lambda r: [(r.boolean(2, 3),)], reference=np.logical_not, elementwise=True)
 def logical_not(x: Array) -> Array:
     """Whether x is false (zero).
 
@@ -114,7 +114,7 @@ def logical_not(x: Array) -> Array:
     return namespace(x).logical_not(x)
 
 
-@primitive(vjp=None, samples=lambda r: [(r(2, 3),)], reference=np.isfinite)
+@primitive(vjp=None, samples=lambda r: [(r(2, 3),)], reference=np.isfinite, elementwise=True)
 def isfinite(x: Array) -> Array:
     """Whether x is neither NaN nor infinite.
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..autograd import primitive
 from ..backend import errstate, namespace, special
-from ..errors import UsageError
-from ..variable import Array
+from ..errors import DTypeError, UsageError
+from ..variable import Array, Variable
 from .sampling import sample
 
 
@@ -334,7 +334,8 @@ def erf(x: Array) -> Array:
     >>> tz.erf(tz.tensor([0.0])).tolist()
     [0.0]
     """
-    return special(x).erf(x).astype(x.dtype, copy=False)
+    out = special(x).erf(x)
+    return out.astype(x.dtype, copy=False) if x.dtype.kind == "f" else out
 
 
 def _off_ties(x: Any, y: Any) -> tuple[Any, Any]:
@@ -419,6 +420,8 @@ def clip(x: Array, *, min: float | None = None, max: float | None = None) -> Arr
     """
     if min is None and max is None:
         raise UsageError("clip: expected a min, a max or both")
+    if any(isinstance(bound, Variable) or hasattr(bound, "dtype") for bound in (min, max)):
+        raise DTypeError("clip: min and max are numbers; for bounds that are arrays write maximum and minimum")
     return x.clip(min, max)
 
 

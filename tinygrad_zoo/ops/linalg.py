@@ -119,7 +119,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     dtypes=("float32", "float64"),
 )
 def inv(x: Array) -> Array:
-    """The inverse matrix: (…, n, n); raises LinAlgError where there is none.
+    """The inverse matrix: (…, n, n); raises LinAlgError where there is none (on a device, if CuPy is set to).
 
     >>> import tinygrad_zoo as tz
     >>> tz.inv(tz.tensor([[2.0, 0.0], [0.0, 4.0]])).tolist()

@@ -35,7 +35,7 @@ def _reduced(values: Array, reduction: str) -> Array:
 
 def _unreduced(g: Any, input: Any, reduction: str) -> Any:
     """The gradient of every single value."""
-    return g / math.prod(input.shape) if reduction == "mean" else g
+    return g * (1 / (math.prod(input.shape) or 1)) if reduction == "mean" else g
 
 
 @primitive(
@@ -113,6 +113,12 @@ def binary_cross_entropy_with_logits(
     """
     _check_reduction("binary_cross_entropy_with_logits", reduction)
     _check_same_shape("binary_cross_entropy_with_logits", input, target)
+    for name, array in (("weight", weight), ("pos_weight", pos_weight)):
+        if array is not None and np.broadcast_shapes(array.shape, input.shape) != input.shape:
+            raise ShapeError(
+                f"binary_cross_entropy_with_logits: {name} has shape {array.shape}; expected one that broadcasts to "
+                f"that of input, {input.shape}"
+            )
     minus, plus = _softplus_pair(input)
     loss = (target if pos_weight is None else pos_weight * target) * minus + (1 - target) * plus
     return _reduced(loss if weight is None else weight * loss, reduction)
@@ -328,4 +334,4 @@ def cross_entropy(
         return loss.sum(), log_probability, counts
     with errstate(input):
         total = norms.sum()
-        return loss.sum() / total, log_probability, counts / total
+        return loss.sum() / total, log_probability, xp.where(counts > 0, counts / total, 0)  # no NaN if none count

@@ -85,11 +85,15 @@ def layer_norm(
     for name, array in (("weight", weight), ("bias", bias)):
         if array is not None and array.shape != expected:
             raise ShapeError(f"layer_norm: expected a {name} of shape {expected}, got {array.shape}")
-    axes = _axes(x, normalized_shape)
+    axes, dtype = _axes(x, normalized_shape), x.dtype
+    if dtype == np.float16:  # whose squares overflow
+        x = x.astype(np.float32)
     mean = x.mean(axis=axes, keepdims=True)
     centred = x - mean
     rstd = 1 / namespace(x).sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps)
     out = centred * rstd
     if weight is not None:
         out = out * weight
-    return out if bias is None else out + bias, mean, rstd
+    if bias is not None:
+        out = out + bias
+    return out.astype(dtype) if dtype == np.float16 else out, mean, rstd

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import namespace, to_device
+from ..backend import errstate, namespace, to_device
 from ..errors import DTypeError, ShapeError, UsageError
 from ..variable import Array
 from .sampling import sample
@@ -131,4 +131,5 @@ def dropout(x: Array, key: Array, *, p: float = 0.5) -> Array:
         raise ShapeError(f"dropout: expected a key of four uint32, from draw_key(rng); got {key.dtype} {key.shape}")
     if p == 1:
         return namespace(x).zeros_like(x)
-    return x * ((_uniform_bits(key, x.shape) >= p) * x.dtype.type(1 / (1 - p)))
+    with errstate(x):  # p close to 1 in float16
+        return namespace(x).where(_uniform_bits(key, x.shape) >= p, x * (1 / (1 - p)), 0)

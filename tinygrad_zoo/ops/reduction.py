@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,9 +21,10 @@ Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 def _axes(x: Any, axis: Axis) -> tuple[int, ...]:
-    if axis is None:
+    if axis is None or not x.ndim:  # NumPy lets a 0-d array be reduced over axis 0
         return tuple(range(x.ndim))
-    return tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    return tuple(operator.index(a) % x.ndim for a in axes)
 
 
 def _kept(g: Any, x: Any, axis: Axis) -> Any:
@@ -51,7 +53,13 @@ def _samples(r: Any) -> list[Any]:
 
 @primitive(
     vjp=(lambda g, out, x, axis, keepdims: _spread(g, x, axis),),
-    samples=lambda r: [*_samples(r), sample(r()), sample(r(0, 2), axis=0)],
+    samples=lambda r: [
+        *_samples(r),
+        sample(r()),
+        sample(r(), axis=0),
+        sample(r(0, 2), axis=0),
+        sample(r(2, 3), axis=np.int64(1)),
+    ],
     reference=lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims),
 )
 def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
@@ -65,8 +73,8 @@ def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 @primitive(
-    vjp=(lambda g, out, x, axis, keepdims: _spread(g / _count(x, axis), x, axis),),
-    samples=_samples,
+    vjp=(lambda g, out, x, axis, keepdims: _spread(g * (1 / (_count(x, axis) or 1)), x, axis),),
+    samples=lambda r: [*_samples(r), sample(r(2, 3), axis=np.int64(1))],
     reference=lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims),
 )
 def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
@@ -76,12 +84,19 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> tz.mean(tz.tensor([1.0, 2.0, 6.0])).item()
     3.0
     """
+    wide = np.float32 if x.dtype == np.float16 else None  # whose sums and counts overflow
     with errstate(x):
-        return x.sum(axis=axis, keepdims=keepdims) / namespace(x).asarray(_count(x, axis), dtype=_float(x))
+        out = x.sum(axis=axis, keepdims=keepdims, dtype=wide) / _count(x, axis)
+    return out if wide is None else out.astype(x.dtype)
 
 
-def _float(x: Array) -> Any:
-    return x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+def _is_constant(x: Any, axis: Axis) -> Any:
+    """Whether all values are equal: their computed deviation need not be exactly 0."""
+    return x.max(axis=axis, keepdims=True) == x.min(axis=axis, keepdims=True)
+
+
+def _without_zero(g: Any, out: Any, constant: Any) -> Any:
+    return where(constant, 0, g / where(constant, 1, out))
 
 
 def _deviation(x: Any, axis: Axis) -> Any:
@@ -113,7 +128,7 @@ def var(x: Array, *, axis: Axis = None, correction: int = 1, keepdims: bool = Fa
 @primitive(
     vjp=(
         lambda g, out, x, axis, correction, keepdims: (
-            _kept(where(out == 0, 0, g / where(out == 0, 1, out)), x, axis)
+            _without_zero(_kept(g, x, axis), _kept(out, x, axis), _is_constant(x, axis))
             * (1 / (_count(x, axis) - correction))
             * _deviation(x, axis)
         ),
@@ -276,6 +291,8 @@ def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     True
     """
     xp = namespace(x)
+    if not _count(x, axis):
+        return xp.full_like(x.sum(axis=axis, keepdims=keepdims), -math.inf)
     peak = x.max(axis=axis, keepdims=True)
     peak = xp.where(xp.isfinite(peak), peak, 0)
     with errstate(x):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -59,6 +60,15 @@ class Loop(dict[np.dtype[Any], Callable[..., None]]):
 def loop(signature: str) -> Callable[[Callable[..., None]], Loop]:
     """The decorator that makes a Loop."""
     return lambda function: Loop(function, signature)
+
+
+def namespace(array: Array) -> Any:
+    """The module that made the array: numpy or cupy.
+
+    >>> namespace(np.ones(2)).__name__
+    'numpy'
+    """
+    return sys.modules[type(array).__module__.partition(".")[0]]
 
 
 def loops(package: str, *arrays: Array) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -20,6 +21,9 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("ci"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# A run in the background of a script is started with Ctrl-C ignored, and so would every process of ours be.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NOT_RUN = pytest.StashKey[tuple[int, list[str]]]()
 

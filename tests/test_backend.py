@@ -75,10 +75,16 @@ print(tz.zeros(2).device)
     assert result.stdout == "cpu\ncpu\n", result.stderr
 
 
-@pytest.mark.parametrize("name", ["nonsense", "auto", "cpu", ""])
+@pytest.mark.parametrize("name", ["nonsense", "auto", "CUDA", "torch"])
 def test_an_unknown_backend_is_no_silent_fall_back(name: str, tmp_path: Path) -> None:
     result = run(CAUGHT, tmp_path, TINYGRAD_ZOO_BACKEND=name)
     assert result.stdout == f"DeviceError TINYGRAD_ZOO_BACKEND={name!r}: expected 'numpy' or 'cupy'\n", result.stderr
+
+
+@pytest.mark.parametrize("name", ["", "numpy", "cpu", " NumPy "])
+def test_the_host_has_two_names_and_is_the_default(name: str, tmp_path: Path) -> None:
+    result = run("import tinygrad_zoo as tz; print(tz.zeros(2, 3).device)", tmp_path, TINYGRAD_ZOO_BACKEND=name)
+    assert result.stdout == "cpu\n", result.stderr
 
 
 def test_without_cupy_the_extra_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import tiny_recipe
 import tinygrad_zoo.testing
-from tinygrad_zoo import __version__, cli, recipe
+from tinygrad_zoo import __version__, cli, errors, recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = [sys.executable, "-m", "tinygrad_zoo"]
@@ -49,6 +49,10 @@ def test_list_shows_every_system_and_its_last_result(tiny: None, capsys: pytest.
     capsys.readouterr()
     assert cli.main(["list"]) == 0
     assert capsys.readouterr().out.splitlines()[1].endswith(" met")
+    assert cli.main(["train", "tiny", "--quiet", "--steps", "3"]) == 0
+    capsys.readouterr()
+    assert cli.main(["list"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(" (settings changed)")
 
 
 def test_train_takes_every_setting(tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,3 +180,26 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(signum: signal.Signals
     assert "Traceback" not in err
     assert "checkpoint saved; to go on: tinygrad-zoo train tiny --resume --set steps=3000" in err
     assert Path("runs/tiny/checkpoint.safetensors").exists() and not Path("runs/tiny/result.json").exists()
+
+
+def test_info_says_what_is_wrong_with_the_backend(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> str:
+        raise errors.DeviceError("TINYGRAD_ZOO_BACKEND='foo': expected 'numpy' or 'cupy'")
+
+    monkeypatch.setattr(cli.backend, "default_device", broken)
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "none: TINYGRAD_ZOO_BACKEND='foo'" in out and "numpy" in out
+
+
+def test_ctrl_c_outside_the_loop_says_interrupted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(options: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_info", interrupted)
+    assert cli.main(["info"]) == 130
+    assert "tinygrad-zoo: interrupted" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from scipy import integrate
 
 from tinygrad_zoo import data
 from tinygrad_zoo.data import Split, Statistics
+from tinygrad_zoo.data.loading import SHUFFLES, stream
 from tinygrad_zoo.errors import DTypeError, MissingDependencyError, ShapeError, UsageError
 
 GENERATORS = [data.two_moons, data.eight_gaussians, data.checkerboard, data.pinwheel, data.spirals]
@@ -34,7 +35,7 @@ def test_an_epoch_visits_every_example_at_most_once_and_all_without_drop_last(n,
         steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
         parts = [data.batch_indices(n, batch_size, seed, step, drop_last=drop_last) for step in steps]
         seen = np.concatenate(parts)
-        expected = np.random.default_rng([seed, epoch]).permutation(n)
+        expected = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, epoch))).permutation(n)
         assert np.array_equal(seen, expected[: len(seen)])
         assert len(seen) == (n // batch_size * batch_size if drop_last else n)
         assert all(len(part) == batch_size for part in (parts if drop_last else parts[:-1]))
@@ -54,6 +55,16 @@ def test_epochs_and_seeds_are_shuffled_differently():
     first, second = (data.batch_indices(100, 100, seed=0, step=step) for step in (0, 1))
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, data.batch_indices(100, 100, seed=1, step=0))
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_no_generator_of_a_seed_is_another(seed):
+    """default_rng([seed, 0]), say, is default_rng(seed)."""
+    keys = [(0,), (1,), (2,), *((SHUFFLES, epoch) for epoch in range(3))]
+    generators = [np.random.default_rng(seed), *(stream(seed, *key) for key in keys)]
+    assert len({generator.random() for generator in generators}) == len(generators)
+    order = data.batch_indices(100, 100, seed=seed, step=0)
+    assert not np.array_equal(order, np.random.default_rng(seed).permutation(100))
 
 
 def test_batches_keep_arrays_aligned_and_hand_out_copies():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import tinygrad_zoo as tz
 from tinygrad_zoo.models.classification.digits_mlp import MLP, RECIPE
@@ -34,9 +33,8 @@ def test_the_network() -> None:
 
 
 def test_an_untrained_network_misses_the_bar() -> None:
-    with pytest.raises(AssertionError):
-        split = RECIPE.data(RECIPE.config, np.random.default_rng(0))
-        model = RECIPE.build(RECIPE.config, split, np.random.default_rng(0)).model.eval()
-        x, y = split.test
-        accuracy = float((model(x).numpy().argmax(axis=1) == y).mean())
-        assert RECIPE.bar.holds(*[{"test_accuracy": accuracy}] * RECIPE.bar.seeds)
+    split = RECIPE.data(RECIPE.config, np.random.default_rng(0))
+    model = RECIPE.build(RECIPE.config, split, np.random.default_rng(0)).model.eval()
+    x, y = split.test
+    accuracy = float((model(x).numpy().argmax(axis=1) == y).mean())
+    assert not RECIPE.bar.holds(*[{"test_accuracy": accuracy}] * RECIPE.bar.seeds)

@@ -124,6 +124,30 @@ def test_gradients() -> None:
     )
 
 
+def test_a_density_indexes_with_no_array_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device refuses one."""
+    getitem = tz.Tensor.__getitem__
+
+    def checked(x: Any, index: Any) -> Any:
+        assert not any(isinstance(part, np.ndarray) for part in (index if isinstance(index, tuple) else (index,)))
+        return getitem(x, index)
+
+    monkeypatch.setattr(tz.Tensor, "__getitem__", checked)
+    for tril in (TRIL, TRIL[0]):
+        ours = MultivariateNormal(LOC, tril)
+        assert np.isfinite(ours.log_prob(X).numpy()).all() and np.isfinite(ours.entropy().numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [Normal(LOC, SCALE), Independent(Normal(LOC, SCALE), 1), MultivariateNormal(LOC[0, 0], TRIL[0])],
+)
+def test_a_number_is_a_shape(distribution: Any) -> None:
+    for n in (3, np.int64(3)):
+        x, y = (distribution.sample(shape, rng=np.random.default_rng(0)) for shape in (n, (3,)))
+        assert x.shape == y.shape and np.array_equal(x.numpy(), y.numpy())
+
+
 def test_parameters_buffers_and_computed_tensors() -> None:
     loc = nn.Parameter([0.0, 1.0])
     learnt = Independent(Normal(loc, 2), 1)

@@ -246,12 +246,35 @@ def test_the_density_integrates_to_one() -> None:
     assert abs(total - 1) > 1e-2
 
 
-def test_sample_and_log_prob_agree() -> None:
-    flow = drawn(RealNVP(3, 8, 4, rng=rng()))
+def law_sample_and_log_prob_agree(flow: Flow) -> None:
     x, z = flow.sample(6, rng=rng(9)), flow.base.sample((6,), rng=rng(9))
     assert not x.requires_grad and np.array_equal(x.numpy(), flow.sample(6, rng=rng(9)).numpy())
     on_the_way = np.linalg.slogdet(jacobians(flow.inverse, z))[1]  # log |det ∂x/∂z|
     np.testing.assert_allclose(flow.log_prob(x).numpy(), flow.base.log_prob(z).numpy() - on_the_way, rtol=1e-9)
+
+
+class SamplesForwards(RealNVP):
+    """Takes the base's samples through the map from data to base."""
+
+    def sample(self, n: int, *, rng: np.random.Generator) -> Any:
+        with tz.no_grad():
+            return self(self.base.sample((n,), rng=rng))[0]
+
+
+class SamplesAnotherBase(RealNVP):
+    def sample(self, n: int, *, rng: np.random.Generator) -> Any:
+        with tz.no_grad():
+            return self.inverse(1.1 * self.base.sample((n,), rng=rng))
+
+
+def test_sample_and_log_prob_agree() -> None:
+    law_sample_and_log_prob_agree(drawn(RealNVP(3, 8, 4, rng=rng())))
+
+
+@pytest.mark.parametrize("fault", [SamplesForwards, SamplesAnotherBase])
+def test_samples_that_disagree_with_log_prob_break_the_law(fault: type[RealNVP]) -> None:
+    with pytest.raises(AssertionError):
+        law_sample_and_log_prob_agree(drawn(fault(3, 8, 4, rng=rng())))
 
 
 # ---- state, repr, errors

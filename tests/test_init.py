@@ -43,7 +43,7 @@ CASES: list[tuple[str, dict[str, Any], Any]] = [
 
 @pytest.mark.parametrize(("name", "settings", "expected"), CASES)
 def test_distribution(name: str, settings: dict[str, Any], expected: Any) -> None:
-    x = tz.zeros(SHAPE, "float64")
+    x = tz.zeros(SHAPE, dtype="float64")
     memory, version = x.data, x.version[0]
     assert getattr(init, name)(x, **settings, rng=np.random.default_rng(0)) is x
     assert x.data is memory and x.version[0] > version
@@ -60,7 +60,7 @@ def test_constants() -> None:
 
 @pytest.mark.parametrize("shape", [(5, 5), (3, 8), (8, 3), (4, 2, 3)])
 def test_orthogonal(shape: tuple[int, ...]) -> None:
-    w = init.orthogonal_(tz.zeros(shape, "float64"), gain=2.0, rng=np.random.default_rng(0)).numpy()
+    w = init.orthogonal_(tz.zeros(shape, dtype="float64"), gain=2.0, rng=np.random.default_rng(0)).numpy()
     w = w.reshape(shape[0], -1)
     product = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
     np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-12)

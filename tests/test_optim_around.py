@@ -172,6 +172,43 @@ def test_a_norm_that_is_not_finite_is_an_error_where_asked(bad):
         optim.clip_grad_norm_(params, 1.0, norm_type=0)
 
 
+class OnDevice(np.ndarray):
+    """Counts how often its values are looked at, which a device would have to be waited for."""
+
+    looks = 0
+    __module__ = "numpy"
+
+    def _look(self):
+        OnDevice.looks += 1
+        return self.view(np.ndarray)
+
+    def __float__(self):
+        return float(self._look())
+
+    def __bool__(self):
+        return bool(self._look())
+
+    def item(self):
+        return self._look().item()
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        return np.asarray(array).view(OnDevice)
+
+    def __array_function__(self, function, types, args, kwargs):
+        return np.asarray(super().__array_function__(function, types, args, kwargs)).view(OnDevice)
+
+
+@pytest.mark.parametrize(("max_norm", "checked"), [(1.0, False), (1.0, True), (1e9, False)])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
+def test_clipping_waits_for_a_device_only_to_raise(max_norm, checked, norm_type):
+    params = with_gradients(*(np.full(3, float(k)) for k in range(1, 6)))
+    for p in params:
+        p.grad._data = p.grad._data.view(OnDevice)
+    OnDevice.looks = 0
+    optim.clip_grad_norm_(params, max_norm, norm_type, error_if_nonfinite=checked)
+    assert OnDevice.looks == checked
+
+
 def test_clipped_values_and_clipped_gradients_are_marked_as_written():
     (p,) = with_gradients(np.array([-3.0, 0.5, 3.0]))
     versions = [p.grad.version[0]]

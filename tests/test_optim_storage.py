@@ -241,6 +241,45 @@ def test_a_state_that_does_not_fit_changes_nothing(fault):
     assert repr(optimizer.state_dict()) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "slot", "message"),
+    [
+        ({"betas": (2, 3)}, "exp_avg", "betas"),
+        ({"lr": -1.0}, "exp_avg", "lr >= 0"),
+        ({"lr": "fast"}, "exp_avg", "'>=' not supported"),
+        ({}, "momentum", "0.momentum: there are exp_avg, exp_avg_sq, max_exp_avg_sq"),
+    ],
+)
+def test_a_state_that_no_optimizer_can_have_changes_nothing(options, slot, message):
+    p = parameter([1.0, 2.0])
+    optimizer = optim.Adam([{"params": [p]}, {"params": [parameter([3.0])]}])
+    p.grad = tz.ones(2)
+    optimizer.step()
+    before, saved = repr(optimizer.state_dict()), optimizer.state_dict()
+    saved["param_groups"][0]["eps"] = 1e-3
+    saved["param_groups"][1] |= options
+    saved["state"][0] |= {slot: np.ones(2, np.float32)}
+    with pytest.raises(CheckpointError, match=message):
+        optimizer.load_state_dict(saved)
+    assert repr(optimizer.state_dict()) == before
+
+
+def test_an_eps_that_rounds_to_0_is_refused_whenever_it_does():
+    half, single = (tz.tensor([1.0], dtype=dtype, requires_grad=True) for dtype in ("float16", "float32"))
+    for method in (optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad):
+        with pytest.raises(UsageError, match=r"eps=1e-(08|10) rounds to 0 in float16; write eps=1e-4"):
+            method([single, half])
+        method([half], eps=1e-4)
+        method([half], eps=0.0)
+    optimizer = optim.Adam([half], eps=1e-4)
+    with pytest.raises(CheckpointError, match="rounds to 0 in float16"):
+        optimizer.load_state_dict(optim.Adam([single]).state_dict())
+    optimizer = optim.Adam([single])
+    single.data = single.data.astype(np.float16)
+    with pytest.raises(UsageError, match="rounds to 0 in float16"):
+        optimizer.step()
+
+
 def test_loading_replaces_state_that_the_saved_run_did_not_have():
     a, b = parameter([1.0]), parameter([1.0])
     optimizer = optim.SGD([a, b], lr=0.1, momentum=0.9)

@@ -123,7 +123,7 @@ def test_names_order_and_defaults_are_torchs(name):
 @pytest.mark.oracle("torch")
 def test_momentum_that_changes_while_it_trains_equals_torch():
     options = {"lr": 0.1, "momentum": 0.0, "dampening": 0.4}
-    theirs, ours = torch.zeros(3, dtype=torch.float64, requires_grad=True), tz.zeros(3, "float64")
+    theirs, ours = torch.zeros(3, dtype=torch.float64, requires_grad=True), tz.zeros(3, dtype="float64")
     pair = torch.optim.SGD([theirs], **options), optim.SGD([ours], **options)
     rng = np.random.default_rng(2)
     for step in range(12):

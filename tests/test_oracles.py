@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
 pytest_plugins = ["pytester"]
+
+ORACLES = {"torch", "transformers", "diffusers", "ot", "zuko", "nflows", "normflows", "torchmetrics", "gensim"}
+ORACLES |= {"statsmodels", "sacrebleu", "nltk", "sortedcontainers", "jax", "mygrad"}
 
 SUITE = """
     import oracles
@@ -87,3 +93,13 @@ def test_an_unmarked_use_of_a_missing_library_fails(suite: pytest.Pytester) -> N
     result = suite.runpytest_subprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines("*the test using it lacks @pytest.mark.oracle*")
+
+
+def test_no_file_of_the_suite_needs_an_oracle_to_be_collected() -> None:
+    """pytest imports every file below tests/, the scripts that write goldens too."""
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                assert not {name.partition(".")[0] for name in names} & ORACLES, f"{path.name}: import it in a function"

@@ -427,3 +427,23 @@ def test_every_op_has_a_signature_that_names_its_arguments() -> None:
 def test_a_list_of_tensors_says_stack() -> None:
     with pytest.raises(tz.errors.DTypeError, match="stack"):
         tz.tensor([tz.tensor(1.0), tz.tensor(2.0)])
+
+
+def test_shapes_are_written_as_sizes_or_as_one_tuple() -> None:
+    rng = np.random.default_rng(0)
+    for make in (tz.zeros, tz.ones, lambda *s: tz.randn(*s, rng=rng), lambda *s: tz.rand(*s, rng=rng)):
+        assert make(2, 3).shape == make((2, 3)).shape == (2, 3)
+        assert make().shape == make(()).shape == ()
+        for wrong in ((2, "float64"), (-1,), (1.5,)):
+            with pytest.raises(ShapeError, match="sizes >= 0"):
+                make(*wrong)
+
+
+def test_data_keeps_what_the_tensor_promises() -> None:
+    x = tz.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(DTypeError, match="floating point"):
+        x.data = np.array([1, 2])
+    (x * x).sum().backward()
+    with pytest.raises(ShapeError, match="gradient"):
+        x.data = np.zeros(3, np.float32)
+    assert x.tolist() == [1.0, 2.0]

@@ -19,6 +19,7 @@ import kill_resume
 import tiny_recipe
 import tinygrad_zoo as tz
 from tiny_recipe import STEPS, TINY, Crash, kept, train, with_step
+from tinygrad_zoo import backend
 from tinygrad_zoo.data import batch_indices
 from tinygrad_zoo.errors import CheckpointError, NonFiniteError
 from tinygrad_zoo.recipe import Bar
@@ -138,6 +139,25 @@ def test_secondary_metrics_that_are_not_finite_are_null(tmp_path: Path) -> None:
     assert '"extra": null' in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
+def test_metrics_are_read_when_they_are_logged(tmp_path: Path) -> None:
+    """Reading one waits for the device; only the recipe's own is needed at every step."""
+    read = {"loss": 0, "extra": 0}
+
+    class Metric:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __float__(self) -> float:
+            read[self.name] += 1
+            return 1.0
+
+    cheap = dataclasses.replace(TINY, step=lambda state, batch: {name: Metric(name) for name in read})
+    train(tmp_path / "run", cheap, steps=3000, checkpoint_every=3000)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 1000 and all(line["extra"] == 1.0 for line in lines)
+    assert read == {"loss": 3000, "extra": 1000 + 1}  # and once for the checkpoint
+
+
 # ---- resume
 @pytest.mark.parametrize("at", range(STEPS))
 def test_resume_is_bitwise_from_every_point(at: int, reference: Path, tmp_path: Path) -> None:
@@ -186,13 +206,17 @@ def test_resume_without_a_checkpoint_starts_from_scratch_and_says_so(
             "lr is 0.05 there and 0.5 here; bias is True there and False",
         ),
         (TINY, {"steps": 20}, "steps is 12 there and 20 here"),
+        (TINY, {"device": "cupy"}, "device is 'cpu' there and 'cupy:0' here"),
         (dataclasses.replace(TINY, name="other"), {}, "recipe is 'tiny' there and 'other' here"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(
-    recipe: Any, settings: dict[str, Any], message: str, tmp_path: Path
+    recipe: Any, settings: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(tmp_path / "run")
+    train(tmp_path / "run", device="cpu")
+    if "device" in settings:  # which few machines have: the arrays stay on the host
+        monkeypatch.setattr(backend, "resolve", lambda device: {"cupy": "cupy:0"}.get(device, device))
+        monkeypatch.setattr(backend, "to_device", lambda array, device: array)
     before = kept(tmp_path / "run")
     with pytest.raises(CheckpointError, match=message):
         train(tmp_path / "run", recipe, resume=True, **settings)
@@ -294,6 +318,9 @@ def test_the_command_to_go_on_repeats_the_settings(tmp_path: Path, monkeypatch: 
         fit(press, seed=2, steps=9, overrides={"note": "a b"}, progress=False)
     command = "tinygrad-zoo train tiny --resume --seed 2 --set steps=9 --set 'note=a b'"
     assert str(stopped.value).endswith(command)
+    with pytest.raises(Interrupted) as stopped:
+        fit(press, out="here", device="cpu", progress=False)
+    assert str(stopped.value).endswith("tinygrad-zoo train tiny --resume --device cpu --out here")
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:

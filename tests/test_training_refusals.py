@@ -98,6 +98,42 @@ def test_a_bad_device_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_baseline_that_fails_is_seen_before_training(tmp_path: Path) -> None:
+    def baseline(data: Any) -> Any:
+        raise Crash
+
+    def step(state: Any, batch: Any) -> Any:
+        raise AssertionError("trained in vain")
+
+    with pytest.raises(Crash):
+        train(tmp_path / "run", dataclasses.replace(TINY, baseline=baseline, step=step))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_where_another_run_trains_is_left_alone(resume: bool, tmp_path: Path) -> None:
+    def second(state: Any, batch: Any, metrics: dict[str, Any]) -> dict[str, Any]:
+        if state.step == 3:
+            files = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+            with pytest.raises(UsageError, match=r"another run is training in .*; choose another --out"):
+                train(tmp_path / "run", seed=0 if resume else 1, resume=resume)
+            assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == files
+        return metrics
+
+    train(tmp_path / "run", with_step(second))
+    train(tmp_path / "alone")
+    assert kept(tmp_path / "run") == kept(tmp_path / "alone")
+
+
+def test_a_folder_filled_while_a_run_prepares_is_left_alone(tmp_path: Path) -> None:
+    def baseline(data: Any) -> dict[str, float]:
+        train(tmp_path / "run")
+        return {"none": 0.0}
+
+    with pytest.raises(UsageError, match="is not empty"):
+        train(tmp_path / "run", dataclasses.replace(TINY, baseline=baseline), seed=1)
+
+
 def test_a_step_without_its_metric_is_refused(tmp_path: Path) -> None:
     for returned in ({"nll": 0.0}, {"loss": 0.0, "step": 1.0}):
         recipe = dataclasses.replace(TINY, step=lambda state, batch, returned=returned: returned)

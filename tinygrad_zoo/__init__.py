@@ -22,6 +22,7 @@ from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and
 
 if TYPE_CHECKING:
     from . import algorithms, data, distributions, kernels, losses, nn, optim, plotting, recipe, testing, training
+    from .plotting import draw_graph
 
 _SUBMODULES = (
     "algorithms",
@@ -46,6 +47,7 @@ __all__ = [
     "as_tensor",
     "checkpoint",
     "detect_anomaly",
+    "draw_graph",
     "enable_grad",
     "errors",
     "eye",
@@ -73,7 +75,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Submodules load on first use, so that importing the package stays quick."""
+    """Submodules, and what needs one, load on first use, so that importing the package stays quick."""
+    if name == "draw_graph":
+        from .plotting import draw_graph
+
+        return draw_graph
     if name not in _SUBMODULES:
         raise AttributeError(f"module 'tinygrad_zoo' has no attribute {name!r}")
     import importlib

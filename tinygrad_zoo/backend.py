@@ -35,10 +35,10 @@ def default_device() -> str:
 
 @functools.cache
 def _environment_device() -> str:
-    name = os.environ.get(VARIABLE, "numpy").strip().lower()
-    if name not in ("numpy", "cupy"):
+    name = os.environ.get(VARIABLE, "").strip()
+    if name.lower().partition(":")[0] not in ("", "numpy", "cpu", "cupy"):
         raise DeviceError(f"{VARIABLE}={name!r}: expected 'numpy' or 'cupy'")
-    return resolve(name)
+    return resolve(name.lower() or "numpy")
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("tinygrad-zoo:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(f"\ntinygrad-zoo: {error or 'interrupted'}", file=sys.stderr)
+        print(f"\ntinygrad-zoo: {str(error) or 'interrupted'}", file=sys.stderr)
         return 128 + getattr(error, "signum", 2)
     except BrokenPipeError:  # the reader of `tinygrad-zoo list | head` has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,6 +101,8 @@ def _list(options: argparse.Namespace) -> int:
         if result is not None:
             value = result["metrics"].get(entry.bar.metric)
             last = f"{'nan' if value is None else format(value, '.4f')} {'met' if result['holds'] else 'MISSED'}"
+            if result["settings"] != "recipe":
+                last += " (settings changed)"
         rows.append((entry.name, entry.row, entry.family, entry.title, entry.paper, entry.bar.text, last))
     _print_table(("name", "row", "family", "system", "paper", "bar", "last result"), rows)
     return 0
@@ -164,7 +166,7 @@ def _info(options: argparse.Namespace) -> int:
     rows = [("tinygrad_zoo", __version__), ("Python", f"{platform.python_version()} on {platform.platform()}")]
     rows += [(name, _version(name)) for name in ("numpy", "scipy", "numba")]
     rows += [
-        ("default device", backend.default_device()),
+        ("default device", _default_device()),
         ("CuPy", _cupy()),
         ("CPU", f"{_cpu()}, {len(os.sched_getaffinity(0))} cores for this process"),
         ("Numba", f"{threads.NUMBA_NUM_THREADS} threads, threading layer: {threads.THREADING_LAYER}"),
@@ -177,6 +179,13 @@ def _info(options: argparse.Namespace) -> int:
     ]
     _print_table(("", ""), rows)
     return 0
+
+
+def _default_device() -> str:
+    try:
+        return backend.default_device()
+    except TinygradZooError as error:
+        return f"none: {error}"
 
 
 _EXTRAS = {"zoo": ("matplotlib", "tqdm", "scikit-learn", "safetensors"), "check": ("hypothesis",), "mpi": ("mpi4py",)}

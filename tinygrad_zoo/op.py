@@ -133,7 +133,10 @@ def primitive(
             return Op(forward, vjp, **row)
         signature = Signature(forward)
         if signature.variadic or len(vjp) != len(signature.arrays) or not all(callable(rule) for rule in vjp):
-            raise GradientError(f"{signature.text}: vjp holds {len(vjp)} rules; expected a function an array")
+            raise GradientError(
+                f"{signature.text}: vjp holds {len(vjp)} rules, expected a function for each of its "
+                f"{len(signature.arrays)} arrays"
+            )
         return Op(forward, _joint(vjp) if vjp else None, **row)
 
     return define

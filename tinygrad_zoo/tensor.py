@@ -293,8 +293,8 @@ Variable.result_type = Tensor
 def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A new Tensor with a copy of `data`: numbers, nested lists, an array or a Tensor.
 
-    Python floats become float32, Python ints int64; arrays keep their dtype. The device is that of the data, or the
-    default one (TINYGRAD_ZOO_BACKEND).
+    It begins a graph of its own, outside that of the data. Python floats become float32, Python ints int64; arrays keep
+    their dtype. The device is that of the data, or the default one (TINYGRAD_ZOO_BACKEND).
 
     >>> tensor([[1.0, 2.0]]).dtype.name, tensor([1]).dtype.name
     ('float32', 'int64')
@@ -313,22 +313,30 @@ def as_tensor(data: Any) -> Tensor:
     return Tensor(data) if hasattr(data, "dtype") and hasattr(data, "shape") and data.ndim else tensor(data)
 
 
-def zeros(shape: int | tuple[int, ...], dtype: Any = "float32", device: str | None = None) -> Tensor:
-    """Zeros of `shape`.
+def _sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """The sizes of an array from how they were written: f(2, 3) or f((2, 3))."""
+    sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    if not all(hasattr(n, "__index__") and not isinstance(n, bool) and int(n) >= 0 for n in sizes):
+        raise ShapeError(f"expected sizes >= 0, as in (2, 3), got {sizes!r}; dtype= and device= go by name")
+    return tuple(int(n) for n in sizes)
 
-    >>> zeros((2,)).tolist()
+
+def zeros(*shape: Any, dtype: Any = "float32", device: str | None = None) -> Tensor:
+    """Zeros, of the shape written as zeros(2, 3) or zeros((2, 3)).
+
+    >>> zeros(2).tolist()
     [0.0, 0.0]
     """
-    return tensor(np.zeros(shape, dtype), device=device)
+    return tensor(np.zeros(_sizes(shape), dtype), device=device)
 
 
-def ones(shape: int | tuple[int, ...], dtype: Any = "float32", device: str | None = None) -> Tensor:
-    """Ones of `shape`.
+def ones(*shape: Any, dtype: Any = "float32", device: str | None = None) -> Tensor:
+    """Ones, of the shape written as ones(2, 3) or ones((2, 3)).
 
     >>> ones(2).tolist()
     [1.0, 1.0]
     """
-    return tensor(np.ones(shape, dtype), device=device)
+    return tensor(np.ones(_sizes(shape), dtype), device=device)
 
 
 def full(shape: int | tuple[int, ...], value: float, dtype: Any = "float32", device: str | None = None) -> Tensor:
@@ -359,19 +367,19 @@ def eye(n: int, dtype: Any = "float32", device: str | None = None) -> Tensor:
     return tensor(np.eye(n, dtype=dtype), device=device)
 
 
-def randn(*shape: int, rng: np.random.Generator, dtype: Any = "float32", device: str | None = None) -> Tensor:
+def randn(*shape: Any, rng: np.random.Generator, dtype: Any = "float32", device: str | None = None) -> Tensor:
     """Standard normal numbers, drawn on the host so that every device gets the same.
 
     >>> randn(2, 3, rng=np.random.default_rng(0)).shape
     (2, 3)
     """
-    return tensor(rng.standard_normal(shape).astype(dtype), device=device)
+    return tensor(rng.standard_normal(_sizes(shape)).astype(dtype), device=device)
 
 
-def rand(*shape: int, rng: np.random.Generator, dtype: Any = "float32", device: str | None = None) -> Tensor:
+def rand(*shape: Any, rng: np.random.Generator, dtype: Any = "float32", device: str | None = None) -> Tensor:
     """Uniform numbers in [0, 1), drawn on the host so that every device gets the same.
 
     >>> rand(2, rng=np.random.default_rng(0)).shape
     (2,)
     """
-    return tensor(rng.random(shape).astype(dtype), device=device)
+    return tensor(rng.random(_sizes(shape)).astype(dtype), device=device)

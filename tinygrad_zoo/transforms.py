@@ -88,13 +88,17 @@ def captured(outs: Sequence[Any], start: int, inputs: Sequence[Variable]) -> lis
 
 def _scalar(out: Tensor, name: str) -> Tensor:
     if out.size != 1:
-        raise ShapeError(f"{name}: the function must return one number, it returned a tensor of shape {out.shape}")
+        raise ShapeError(
+            f"{name}: the function must return one number, it returned shape {out.shape}; jacobian takes any"
+        )
     return out
 
 
 def _dense(grads: Sequence[Any], wanted: Sequence[Tensor]) -> list[Tensor]:
     """Zeros in place of None: an argument that the function does not use has gradient zero."""
-    return [zeros(x.shape, x.dtype, x.device) if g is None else g for g, x in zip(grads, wanted, strict=True)]
+    return [
+        zeros(x.shape, dtype=x.dtype, device=x.device) if g is None else g for g, x in zip(grads, wanted, strict=True)
+    ]
 
 
 def _like(results: list[Tensor], argnums: Argnums) -> Any:
@@ -112,7 +116,7 @@ def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0) -> Callab
     @wraps(function)
     def with_gradient(*args: Any, **settings: Any) -> Any:
         trace = _Trace(function, args, argnums, settings)
-        seed = _filled(_scalar(trace.out, "value_and_grad"), 1)
+        seed = _filled(_scalar(trace.out, "grad, value_and_grad"), 1)
         return trace.result(), _like(trace.pull(seed), argnums)
 
     return with_gradient
@@ -163,12 +167,14 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     >>> jvp(lambda x: x * x, [tensor([1.0, 2.0])], [tensor([1.0, 0.0])])[1]
     tensor([2., 0.])
     """
+    if not all(isinstance(given, (list, tuple)) for given in (primals, tangents)):
+        raise DTypeError("jvp: primals and tangents are lists, an entry an argument: jvp(f, [x], [t])")
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp: {len(primals)} primals need as many tangents, got {len(tangents)}")
     directions = [as_tensor(t) for t in tangents]
     outer = is_grad_enabled()
     trace = _Trace(function, primals, tuple(range(len(primals))), {})
-    out, zero = trace.out, zeros(trace.out.shape, trace.out.dtype, trace.out.device)
+    out, zero = trace.out, zeros(trace.out.shape, dtype=trace.out.dtype, device=trace.out.device)
     for x, t in zip(trace.wanted, directions, strict=True):
         if x.shape != t.shape:
             raise ShapeError(f"jvp: a primal of shape {x.shape} needs a tangent of that shape, got {t.shape}")
@@ -203,7 +209,7 @@ def jacobian(function: Callable[..., Any], argnums: Argnums = 0) -> Callable[...
         results = [
             reshape(stack(*(row[k] for row in pulled)), shape=out.shape + x.shape)
             if pulled
-            else zeros(out.shape + x.shape, x.dtype, x.device)
+            else zeros(out.shape + x.shape, dtype=x.dtype, device=x.device)
             for k, x in enumerate(trace.wanted)
         ]
         return _like(results, argnums)

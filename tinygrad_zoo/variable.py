@@ -101,12 +101,17 @@ class Variable:
 
     @property
     def data(self) -> Array:
-        """The array itself, outside the graph."""
+        """The array itself, outside the graph. Writes into it go undetected until `mark_written` tells of them."""
         return self._data
 
     @data.setter
     def data(self, array: Array) -> None:
-        self._data = _array(array)
+        array = _array(array)
+        if self._requires_grad and array.dtype.kind != "f":
+            raise DTypeError(f"data: this tensor requires a gradient, so expected floating point, got {array.dtype}")
+        if self._grad is not None and self._grad._data.shape != array.shape:
+            raise ShapeError(f"data: expected the shape {self._data.shape} of its gradient, got {array.shape}")
+        self._data = array
         self.mark_written()
 
     def mark_written(self) -> None:

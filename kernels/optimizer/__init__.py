@@ -10,10 +10,9 @@ The formulas below are operators that NumPy and CuPy share. `cpu.py` has them as
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
-from ..dispatch import Array, loops
+from ..dispatch import Array, loops, namespace
 
 
 def sgd(
@@ -92,7 +91,7 @@ def adam(
     d = g + l2 * p
     m[...] = beta1 * m + rest1 * d
     v[...] = beta2 * v + rest2 * (d * d)
-    xp = _namespace(p)
+    xp = namespace(p)
     if v_max is not None:
         v = xp.maximum(v_max, v, out=v_max)
     p[...] = decay * p - step * (m / (xp.sqrt(v) / root + eps))
@@ -133,7 +132,7 @@ def rmsprop(
     lr, alpha, rest, eps, l2, mu = _rounded(p, scalars)
     d = g + l2 * p
     square[...] = alpha * square + rest * (d * d)
-    xp, s = _namespace(p), square
+    xp, s = namespace(p), square
     if mean is not None:
         mean[...] = alpha * mean + rest * d
         s = xp.maximum(square - mean * mean, 0)
@@ -160,7 +159,7 @@ def adagrad(p: Array, g: Array, total: Array, *, lr: float, eps: float = 1e-10, 
     lr, eps, l2 = _rounded(p, scalars)
     d = g + l2 * p
     total += d * d
-    p -= lr * (d / (_namespace(p).sqrt(total) + eps))
+    p -= lr * (d / (namespace(p).sqrt(total) + eps))
 
 
 def ema(average: Array, x: Array, *, decay: float) -> None:
@@ -183,8 +182,3 @@ def ema(average: Array, x: Array, *, decay: float) -> None:
 def _rounded(p: Array, scalars: tuple[float, ...]) -> list[Any]:
     """The scalars in the dtype of `p`."""
     return [p.dtype.type(scalar) for scalar in scalars]
-
-
-def _namespace(p: Array) -> Any:
-    """numpy or cupy."""
-    return sys.modules[type(p).__module__.partition(".")[0]]

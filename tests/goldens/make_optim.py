@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("SGD", {"lr": 0.1, "weight_decay": 0.1}),
@@ -38,6 +37,8 @@ STEPS, RATES = 12, 30
 
 
 def main() -> None:
+    import torch
+
     rng = np.random.default_rng(0)
     start = [rng.standard_normal(shape) for shape in SHAPES]
     grads = [rng.standard_normal((STEPS, *shape)) for shape in SHAPES]

@@ -1,8 +1,8 @@
 """Data sets and batches: NumPy arrays in and out, every draw from an explicit generator or seed."""
 
-from tinygrad_zoo.data.corpus import char_vocabulary, decode_chars, encode_chars, text
-from tinygrad_zoo.data.images import digits
-from tinygrad_zoo.data.loading import (
+from .corpus import char_vocabulary, decode_chars, encode_chars, text
+from .images import digits
+from .loading import (
     Split,
     Statistics,
     batch_indices,
@@ -11,7 +11,7 @@ from tinygrad_zoo.data.loading import (
     steps_per_epoch,
     train_test_split,
 )
-from tinygrad_zoo.data.toy2d import (
+from .toy2d import (
     checkerboard,
     checkerboard_entropy,
     checkerboard_log_density,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_zoo.errors import UsageError
+from ..errors import UsageError
 
 
 def text() -> str:

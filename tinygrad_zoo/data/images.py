@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinygrad_zoo.data.loading import Split, train_test_split
-from tinygrad_zoo.errors import DTypeError, UsageError, require
+from ..errors import DTypeError, UsageError, require
+from .loading import Split, train_test_split
 
 
 def digits(

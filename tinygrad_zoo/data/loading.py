@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_zoo.errors import DTypeError, ShapeError, UsageError
+from ..errors import DTypeError, ShapeError, UsageError
 
 Array = NDArray[Any]
 Seed: TypeAlias = "np.random.Generator | int"  # a string, since numpy.random takes 7 ms to load
@@ -30,6 +30,21 @@ def generator(rng: Seed) -> np.random.Generator:
     return np.random.default_rng(at_least("rng", rng, 0))
 
 
+SHUFFLES = 3  # the first number in the keys of the generators that shuffle
+
+
+def stream(seed: int, *key: int) -> np.random.Generator:
+    """One of the generators that a run has by its seed, independent of one another and of `default_rng(seed)`.
+
+    `key` is (0,) for weights, dropout and noise, (1,) for the evaluation, (2,) for the figure, and (SHUFFLES, e) for
+    the order of epoch e. Raises UsageError where the seed is no integer >= 0.
+
+    >>> stream(7, 0).random() == stream(7, 1).random()
+    False
+    """
+    return np.random.default_rng(np.random.SeedSequence(at_least("seed", seed, 0), spawn_key=key))
+
+
 def at_least(name: str, value: int, least: int) -> int:
     """`value` as an int, or a UsageError that says what was expected of the argument `name`.
 
@@ -37,6 +52,8 @@ def at_least(name: str, value: int, least: int) -> int:
     3
     """
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = operator.index(value)
     except TypeError:
         raise UsageError(f"{name} must be an integer >= {least}, got {value!r}") from None
@@ -228,8 +245,8 @@ def batch_indices(
 ) -> NDArray[np.int64]:
     """The indices of batch number `step` >= 0, a pure function of the arguments: (batch_size,), or fewer at the end.
 
-    Epoch e = step // steps_per_epoch visits `np.random.default_rng([seed, e]).permutation(n)` from front to back, so a
-    resumed run needs to remember nothing but its step. Without `shuffle` every epoch is in order.
+    Epoch e = step // steps_per_epoch visits `stream(seed, SHUFFLES, e).permutation(n)` from front to back, so a resumed
+    run needs to remember nothing but its step. Without `shuffle` every epoch is in order.
 
     >>> batch_indices(6, 2, seed=0, step=4, shuffle=False)
     array([2, 3])
@@ -245,7 +262,7 @@ def batch_indices(
 
 @lru_cache(maxsize=2)  # the batches of one epoch share it: drawing it anew would cost O(n) every step
 def _permutation(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    order = np.random.default_rng([seed, epoch]).permutation(n)
+    order = stream(seed, SHUFFLES, epoch).permutation(n)
     order.flags.writeable = False  # shared by every caller of batch_indices
     return order
 

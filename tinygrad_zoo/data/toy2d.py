@@ -12,8 +12,8 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tinygrad_zoo.data.loading import Array, Seed, Split, Statistics, at_least, generator, standardize
-from tinygrad_zoo.errors import DTypeError, ShapeError, UsageError
+from ..errors import DTypeError, ShapeError, UsageError
+from .loading import Array, Seed, Split, Statistics, at_least, generator, standardize
 
 Points = tuple[Array, NDArray[np.int64]]
 LogDensity = NDArray[np.float64]

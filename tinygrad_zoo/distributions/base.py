@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,13 +15,15 @@ from ..nn.init import generator
 from ..tensor import Tensor, as_tensor, tensor
 
 LOG_TAU = math.log(2 * math.pi)
+Shape: TypeAlias = int | tuple[int, ...]  # n is (n,)
 
 
 class Distribution(Module):
     """A density over values of `event_shape`, or a batch of `batch_shape` of them.
 
-    With S the shape asked of `rsample`, B the batch shape and E the event shape: samples are S + B + E, `log_prob`
-    takes what broadcasts to … + B + E and returns … + B, `mean` and `variance` are B + E, `entropy` is B.
+    With S the shape asked of `rsample` (a number n is (n,)), B the batch shape and E the event shape: samples are
+    S + B + E, `log_prob` takes what broadcasts to … + B + E and returns … + B, `mean` and `variance` are B + E,
+    `entropy` is B.
 
     A distribution is a Module: constant parameters become Buffers and move with the model that holds them; Parameters
     are learnt; Tensors that were computed keep their history.
@@ -41,7 +43,7 @@ class Distribution(Module):
         """E (x - E x)²"""
 
     @abstractmethod
-    def rsample(self, shape: tuple[int, ...] = (), *, rng: np.random.Generator) -> Any:
+    def rsample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
         """Samples as a differentiable function of the parameters; the noise is drawn on the host from `rng`."""
 
     @abstractmethod
@@ -52,7 +54,7 @@ class Distribution(Module):
     def entropy(self) -> Any:
         """-E log p(x), in nats."""
 
-    def sample(self, shape: tuple[int, ...] = (), *, rng: np.random.Generator) -> Any:
+    def sample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
         """Samples without gradient."""
         with no_grad():
             return self.rsample(shape, rng=rng)
@@ -77,9 +79,10 @@ class Distribution(Module):
             raise ShapeError(f"{who}: {x.shape} does not broadcast with the batch {self.batch_shape}") from error
         return x
 
-    def _noise(self, shape: tuple[int, ...], rng: np.random.Generator, like: Tensor) -> Tensor:
+    def _noise(self, shape: Shape, rng: np.random.Generator, like: Tensor) -> Tensor:
         """Standard normal noise of shape S + B + E, in the dtype and on the device of `like`."""
-        full = (*shape, *self.batch_shape, *self.event_shape)
+        lead = shape if isinstance(shape, tuple | list) else (shape,)
+        full = (*lead, *self.batch_shape, *self.event_shape)
         rng = generator(type(self).__name__, rng)
         return tensor(rng.standard_normal(full).astype(like.dtype), device=like.device)
 
@@ -117,7 +120,7 @@ class Independent(Distribution):
     def variance(self) -> Any:
         return self.base.variance
 
-    def rsample(self, shape: tuple[int, ...] = (), *, rng: np.random.Generator) -> Any:
+    def rsample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
         return self.base.rsample(shape, rng=rng)
 
     def log_prob(self, value: Any) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import ops
 from ..backend import on_host
 from ..errors import LinAlgError, ShapeError, UsageError
-from .base import LOG_TAU, Distribution, parameter
+from .base import LOG_TAU, Distribution, Shape, parameter
 
 
 class Normal(Distribution):
@@ -42,7 +42,7 @@ class Normal(Distribution):
     def variance(self) -> Any:
         return ops.square(self.scale).broadcast_to(self.batch_shape)
 
-    def rsample(self, shape: tuple[int, ...] = (), *, rng: np.random.Generator) -> Any:
+    def rsample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
         """loc + scale · ε with ε ~ N(0, I) (arXiv 1312.6114)."""
         return self.loc + self.scale * self._noise(shape, rng, self.loc)
 
@@ -118,7 +118,7 @@ class MultivariateNormal(Distribution):
         """The diagonal of the covariance, (…, d)."""
         return ops.square(ops.tril(self.scale_tril)).sum(axis=-1).broadcast_to(self.batch_shape + self.event_shape)
 
-    def rsample(self, shape: tuple[int, ...] = (), *, rng: np.random.Generator) -> Any:
+    def rsample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
         """loc + L ε with ε ~ N(0, I)."""
         noise = self._noise(shape, rng, self.loc)
         return self.loc + (ops.tril(self.scale_tril) @ noise[..., None])[..., 0]
@@ -137,5 +137,6 @@ class MultivariateNormal(Distribution):
         return (0.5 * self.event_shape[0] * (1 + LOG_TAU) + self._half_log_det()).broadcast_to(self.batch_shape)
 
     def _half_log_det(self) -> Any:
-        i = np.arange(self.event_shape[0])
-        return ops.log(self.scale_tril[..., i, i]).sum(axis=-1)
+        *lead, d, _ = self.scale_tril.shape
+        diagonal = self.scale_tril.reshape(*lead, d * d)[..., :: d + 1]  # no index array, which a device would refuse
+        return ops.log(diagonal).sum(axis=-1)

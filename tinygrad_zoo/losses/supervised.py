@@ -7,11 +7,11 @@ from typing import Any
 from .. import ops
 from ..errors import UsageError
 from ..nn import Buffer, Module
+from ..ops.loss import _check_reduction
 
 
 def _reduction(who: str, reduction: str) -> str:
-    if reduction not in ("mean", "sum", "none"):
-        raise UsageError(f"{who}: reduction={reduction!r}: expected 'mean', 'sum' or 'none'")
+    _check_reduction(who, reduction)
     return reduction
 
 

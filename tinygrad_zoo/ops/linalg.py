@@ -59,7 +59,13 @@ def matmul(x: Array, y: Array) -> Array:
     >>> (tz.tensor([[1.0, 2.0]]) @ tz.tensor([[3.0], [4.0]])).tolist()
     [[11.0]]
     """
-    return x @ y
+    try:
+        return x @ y
+    except ValueError as error:
+        raise ValueError(
+            "the last axis of x must be as long as the last but one of y (or its only one), and the axes before them "
+            "must broadcast"
+        ) from error
 
 
 def _linear_rule(g: Any, out: Any, x: Any, weight: Any, bias: Any, needs: Any) -> list[Any]:

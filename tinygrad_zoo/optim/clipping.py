@@ -20,7 +20,8 @@ def clip_grad_norm_(
     """g ← g · min(1, max_norm / (‖g‖ + 1e-6)), g all gradients as one vector; returns ‖g‖ from before.
 
     `norm_type` is any p > 0 or inf. The norm is summed in float64. Where it is NaN or Inf, NaN spreads through the
-    gradients, as in PyTorch, unless `error_if_nonfinite` asks for NonFiniteError before anything is written.
+    gradients, as in PyTorch, unless `error_if_nonfinite` asks for NonFiniteError before anything is written; nothing
+    else waits for a device.
 
     >>> p = tensor([0.0, 0.0], requires_grad=True)
     >>> (p * tensor([3.0, 4.0])).sum().backward()
@@ -34,14 +35,14 @@ def clip_grad_norm_(
     grads = _gradients(parameters)
     if not grads:
         return tensor(0.0)
-    norm = _norm(np.array([_norm(g._data, norm_type) for g in grads]), norm_type)  # the norm of the norms
+    norm = _norm(grads, norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise NonFiniteError(f"clip_grad_norm_: the gradients' norm is {norm}; they were left as they are")
-    factor = max_norm / (norm + 1e-6)
-    if not factor >= 1:  # also where it is NaN
-        for g in grads:
-            g._data *= g._data.dtype.type(factor)
-            g.mark_written()
+    # A look at the norm would wait for the device, so the gradients are multiplied by 1 where they are small enough.
+    factor = backend.namespace(grads[0]._data).minimum(max_norm / (norm + 1e-6), 1.0)
+    for g in grads:
+        g._data *= backend.to_device(factor, g.device).astype(g._data.dtype)
+        g.mark_written()
     return tensor(norm, dtype=grads[0].dtype, device=grads[0].device)
 
 
@@ -64,13 +65,15 @@ def _gradients(parameters: Any) -> list[Tensor]:
     return [p.grad for p in tensors if p.grad is not None]
 
 
-def _norm(g: Any, p: float) -> float:
-    """(Σ|g|ᵖ)^(1/p), scaled by the largest element so that no power overflows."""
-    if g.size == 0:
-        return 0.0
-    g = abs(g.astype(np.float64))
-    largest = float(g.max())
-    if p == math.inf or largest == 0 or not math.isfinite(largest):
+def _norm(grads: list[Tensor], p: float) -> Any:
+    """(Σ|g|ᵖ)^(1/p) over all of them on the device of the first, scaled by the largest |g|: no power overflows."""
+    xp, device = backend.namespace(grads[0]._data), grads[0].device
+    joined = xp.concatenate([backend.to_device(g._data, device) for g in grads], axis=None)
+    values = abs(joined.astype(np.float64))
+    if values.size == 0:
+        return values.sum()
+    largest = values.max()
+    if p == math.inf:
         return largest
-    total = float(((g / largest) ** p).sum())
-    return largest * math.pow(total, 1 / p)
+    scale = xp.where((largest > 0) & (largest < math.inf), largest, 1.0)
+    return scale * ((values / scale) ** p).sum() ** (1 / p)

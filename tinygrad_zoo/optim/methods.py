@@ -1,7 +1,7 @@
 """The optimizers: names, argument order, defaults and semantics are PyTorch's; kernels/optimizer has the formulas.
 
-`maximize=True` ascends. Scalars are rounded once to the parameters' dtype: in float16 choose eps >= 1e-7, for the
-default is 0 there.
+`maximize=True` ascends. Scalars are rounded once to the parameters' dtype: in float16 the default eps would be 0, so it
+must be given there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class SGD(Optimizer):
     >>> p
     tensor([0.8], requires_grad=True)
     """
+
+    slots = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class Adam(Optimizer):
     array([0.9, 1.1], dtype=float32)
     """
 
+    slots = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     decoupled: ClassVar[bool] = False
 
     def __init__(
@@ -167,6 +170,8 @@ class RMSprop(Optimizer):
     tensor([0.9], requires_grad=True)
     """
 
+    slots = ("square_avg", "grad_avg", "momentum_buffer")
+
     def __init__(
         self,
         params: Params,
@@ -217,6 +222,8 @@ class Adagrad(Optimizer):
     >>> p
     tensor([0.9], requires_grad=True)
     """
+
+    slots = ("sum",)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ _FREE_KEYS = {"params", "name", "initial_lr"}  # every group may have them
 
 
 class Optimizer:
-    """Updates parameters by their gradients. Subclasses give the options and `_update`.
+    """Updates parameters by their gradients. Subclasses give the options, the names of their `slots` and `_update`.
 
     `params` are leaves that require a gradient, or groups of them: dicts with "params" and options of their own.
     `param_groups` is the list of groups; writing `group["lr"] = …` takes effect at the next step.
@@ -39,6 +39,7 @@ class Optimizer:
     """
 
     param_groups: list[dict[str, Any]]
+    slots: ClassVar[tuple[str, ...]] = ()  # the arrays that a parameter's state may have
 
     def __init__(self, params: Params, **defaults: Any) -> None:
         if isinstance(params, Variable | Mapping):
@@ -62,13 +63,13 @@ class Optimizer:
         if not params:
             raise UsageError(f"{who}: no parameters; does the module have any?")
         complete = {**self.defaults, **group, "params": params}
-        self._check(complete)
         self._check_params(params)
+        self._check(complete)
         self.param_groups.append(complete)
         self._flats.append([Flat(part) for part in by_kind(params)])
 
     def _check(self, group: dict[str, Any]) -> None:
-        """Raise UsageError for options out of range."""
+        """Raise UsageError for options out of range, an eps > 0 that is 0 in the parameters' dtype among them."""
         who = type(self).__name__
         for name, value in group.items():
             if name == "betas":
@@ -76,6 +77,10 @@ class Optimizer:
                     raise UsageError(f"{who}: expected betas=(β1, β2) in [0, 1), got {value}")
             elif name in self.defaults and name != "dampening" and not value >= 0:
                 raise UsageError(f"{who}: expected {name} >= 0, got {value}")
+        eps = group.get("eps", 0)
+        for dtype in {p._data.dtype for p in group["params"]}:
+            if eps > 0 and dtype.type(eps) == 0:
+                raise UsageError(f"{who}: eps={eps:g} rounds to 0 in {dtype}; write eps=1e-4")
 
     def _check_params(self, params: Sequence[Any]) -> None:
         who = type(self).__name__
@@ -123,6 +128,7 @@ class Optimizer:
             return self._flats[i]
         params = self.param_groups[i]["params"]
         check_gradients_fit(params)
+        self._check(self.param_groups[i])
         states = {id(p): s for flat in self._flats[i] for p, s in zip(flat.tensors, flat.save(), strict=True)}
         self._flats[i] = [Flat(part) for part in by_kind(params)]
         for flat in self._flats[i]:
@@ -151,17 +157,24 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave, bitwise: the options of the groups and the state of each parameter.
 
-        Raises CheckpointError, before anything is written, where groups, parameters or shapes differ.
+        Raises CheckpointError, before anything is written, where groups, parameters, names or shapes differ, or an
+        option is out of range.
         """
         who = f"{type(self).__name__}.load_state_dict"
         saved = state_dict["param_groups"]
         sizes, expected = ([len(g["params"]) for g in groups] for groups in (saved, self.param_groups))
         if sizes != expected:
             raise CheckpointError(f"{who}: expected groups of {expected} parameters, the state has {sizes}")
+        options: list[dict[str, Any]] = []
         for group, old in zip(self.param_groups, saved, strict=True):
             wrong = (self.defaults.keys() - old.keys()) | (old.keys() - group.keys() - _FREE_KEYS)
             if wrong:
                 raise CheckpointError(f"{who}: the state is of another optimizer: they differ in {sorted(wrong)}")
+            options.append({k: tuple(v) if isinstance(v, list) else v for k, v in old.items() if k != "params"})
+            try:
+                self._check({**group, **options[-1]})
+            except (UsageError, TypeError) as error:
+                raise CheckpointError(f"{who}: {error}") from error
         by_index = {int(index): dict(s) for index, s in state_dict["state"].items()}
         states: dict[int, dict[str, Any]] = {}
         for group, old in zip(self.param_groups, saved, strict=True):
@@ -170,13 +183,13 @@ class Optimizer:
                 for name, value in state.items():
                     if name == "step":
                         state[name] = int(value)
+                    elif name not in self.slots:
+                        raise CheckpointError(f"{who}: {index}.{name}: there are {', '.join(self.slots) or 'none'}")
                     elif np.shape(value) != p._data.shape:
                         shape = p._data.shape
                         raise CheckpointError(f"{who}: {index}.{name}: expected {shape}, got {np.shape(value)}")
-        for i, (group, old) in enumerate(zip(self.param_groups, saved, strict=True)):
-            for name, value in old.items():
-                if name != "params":
-                    group[name] = tuple(value) if isinstance(value, list) else value
+        for i, group in enumerate(self.param_groups):
+            group.update(options[i])
             for flat in self._bound(i):
                 flat.restore([states[id(p)] for p in flat.tensors])
 

@@ -104,6 +104,7 @@ def save_checkpoint(
         recipe=recipe.name,
         config=state.config.as_dict(),
         seed=state.seed,
+        device=state.device,
         metrics=dict(metrics),
         metrics_bytes=metrics_bytes,
     )
@@ -135,9 +136,9 @@ def load_checkpoint(path: Path) -> Saved:
 
 
 def check_same_run(recipe: Recipe[Any, Any], state: State[Any, Any], rest: Mapping[str, Any], folder: Path) -> None:
-    """Raise CheckpointError, naming every difference, where the checkpoint is of another recipe, config or seed."""
-    here = {"recipe": recipe.name, "seed": state.seed, **state.config.as_dict()}
-    there = {"recipe": rest["recipe"], "seed": rest["seed"], **rest["config"]}
+    """Raise CheckpointError, naming every difference, for a checkpoint of another recipe, config, seed or device."""
+    here = {"recipe": recipe.name, "seed": state.seed, "device": state.device, **state.config.as_dict()}
+    there = {"recipe": rest["recipe"], "seed": rest["seed"], "device": rest.get("device"), **rest["config"]}
     differences = [
         f"{key} is {there.get(key, 'absent')!r} there and {here.get(key, 'absent')!r} here"
         for key in [*here, *(key for key in there if key not in here)]

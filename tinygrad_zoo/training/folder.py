@@ -6,6 +6,8 @@ times), checkpoint.safetensors, figure.png and result.json (written last; the on
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import math
 import os
@@ -70,6 +72,26 @@ def last_result(name: str) -> dict[str, Any] | None:
     return None
 
 
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """The folder, made if need be, for this process alone; the system lifts the lock however the process ends.
+
+    Raises UsageError where another run has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"another run is training in {folder}; choose another --out") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def describe(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, Any]:
     """What config.json holds."""
     return {
@@ -82,10 +104,11 @@ def describe(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, Any]
     }
 
 
-def resume_command(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path) -> str:
-    """The command line that continues this run."""
+def resume_command(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, device: str | None) -> str:
+    """The command line that continues this run; `device` is the one that was asked for."""
     words = ["tinygrad-zoo", "train", recipe.name, "--resume"]
     words += ["--seed", str(state.seed)] if state.seed else []
+    words += ["--device", device] if device else []
     words += ["--out", str(folder)] if folder.parent != RUNS else []
     usual = recipe.config.as_dict()
     for key, value in state.config.as_dict().items():

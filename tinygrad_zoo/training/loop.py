@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 from .. import backend
 from ..anomaly import detect_anomaly
 from ..data import batch_indices, steps_per_epoch
+from ..data.loading import stream
 from ..errors import NonFiniteError, UsageError, require
 from ..grad_mode import no_grad
 from ..recipe import Recipe, State
@@ -27,6 +29,7 @@ from .folder import (
     METRICS,
     RESULT,
     Log,
+    claimed,
     describe,
     resume_command,
     run_folder,
@@ -77,24 +80,34 @@ def fit(
     folder = run_folder(recipe.name, out, resume)
     with backend.using(device or backend.default_device()), threadpool_limits(1, user_api="blas"):
         state = _prepare(recipe, config, seed)
-        saved = None
-        if resume and (folder / CHECKPOINT).exists():
-            saved = load_checkpoint(folder / CHECKPOINT)
-            check_same_run(recipe, state, saved.rest, folder)
-            saved.restore(state)
-        if resume and progress:
-            where = "no checkpoint, starting from scratch" if saved is None else f"going on after step {state.step}"
-            print(f"{folder}: {where}", file=sys.stderr)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write(folder / CONFIG, to_json(describe(recipe, state), indent=2))
-            log = Log(folder / METRICS, 0 if saved is None else saved.rest["metrics_bytes"])
-        except OSError as error:
-            raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another folder, --out") from error
-        with log, Progress(recipe, state, progress) as shown, Signals() as signals:
+        # Before the training: a baseline that fails must not cost its result.
+        baseline = {name: float(value) for name, value in recipe.baseline(state.data).items()}
+        with contextlib.ExitStack() as stack:
+            saved = None
+            try:
+                stack.enter_context(claimed(folder))
+                run_folder(recipe.name, folder, resume)  # again, now that no other process can come between
+                if resume and (folder / CHECKPOINT).exists():
+                    saved = load_checkpoint(folder / CHECKPOINT)
+                    check_same_run(recipe, state, saved.rest, folder)
+                    saved.restore(state)
+                write(folder / CONFIG, to_json(describe(recipe, state), indent=2))
+                log = stack.enter_context(Log(folder / METRICS, 0 if saved is None else saved.rest["metrics_bytes"]))
+            except OSError as error:
+                raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another folder, --out") from error
+            if resume and progress:
+                where = "no checkpoint, starting from scratch" if saved is None else f"going on after step {state.step}"
+                print(f"{folder}: {where}", file=sys.stderr)
             state.history = log.history
-            _train(recipe, state, folder, every, log, shown, signals)
-        return _finish(recipe, state, folder, began)
+            with Progress(recipe, state, progress) as shown, Signals() as signals:
+                _train(recipe, state, folder, every, log, shown, signals)
+            if signals.received:
+                raise Interrupted(
+                    f"stopped after step {state.step} of {config.steps}, checkpoint saved; to go on: "
+                    + resume_command(recipe, state, folder, device),
+                    signals.received,
+                )
+            return _finish(recipe, state, folder, baseline, began)
 
 
 def _train(
@@ -106,7 +119,7 @@ def _train(
     shown: Progress,
     signals: Signals,
 ) -> None:
-    """The loop: step, check, log, save."""
+    """The loop: step, check, log, save; after a signal it saves and returns."""
     steps = state.config.steps
     log_every = max(1, steps // LOGGED)
     while state.step < steps:
@@ -114,25 +127,22 @@ def _train(
         if not math.isfinite(metrics[recipe.metric]):
             _explain_non_finite(recipe, state, folder)
         if state.step % log_every == 0 or state.step == steps:
-            log.write({"step": state.step, **metrics})
+            log.write({"step": state.step, **_numbers(metrics)})
         shown.update(metrics)
-        if state.step % every == 0 or state.step == steps or signals.received:
+        stop = bool(signals.received)  # looked at once: a signal can come between any two lines
+        if state.step % every == 0 or state.step == steps or stop:
             if not _parameters_finite(state):
                 _explain_non_finite(recipe, state, folder)  # the last good checkpoint stays
-            save_checkpoint(folder / CHECKPOINT, recipe, state, metrics, log.flush())
-        if signals.received:
-            raise Interrupted(
-                f"stopped after step {state.step} of {steps}, checkpoint saved; to go on: "
-                + resume_command(recipe, state, folder),
-                signals.received,
-            )
+            save_checkpoint(folder / CHECKPOINT, recipe, state, _numbers(metrics), log.flush())
+        if stop:
+            return
 
 
 def _prepare(recipe: Recipe[Any, Any], config: Any, seed: int) -> State[Any, Any]:
     """The state before the first step."""
     data = recipe.data(config, np.random.default_rng(0))  # one data set, whatever the seed
     steps_per_epoch(len(data.train[0]), config.batch_size)  # raises where no batch can be had
-    rng = _stream(seed, 0)
+    rng = stream(seed, 0)
     parts = recipe.build(config, data, rng)
     parts.model.train()
     return State(
@@ -148,32 +158,33 @@ def _prepare(recipe: Recipe[Any, Any], config: Any, seed: int) -> State[Any, Any
     )
 
 
-def _stream(seed: int, number: int) -> np.random.Generator:
-    """Generator `number` of a run, independent of the others and of those that shuffle the batches."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise UsageError(f"seed must be an integer >= 0, got {seed!r}")
-    return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=(number,)))
+def _advance(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, Any]:
+    """One step: a function of the state, which it updates.
 
-
-def _advance(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, float]:
-    """One step: a function of the state, which it updates."""
+    Of its metrics only the recipe's own is a number already: reading one waits for the device.
+    """
     rows = batch_indices(len(state.data.train[0]), state.config.batch_size, state.seed, state.step)
     batch = tuple(Tensor(backend.to_device(array[rows], state.device)) for array in state.data.train)
-    metrics = {name: float(value) for name, value in recipe.step(state, batch).items()}
+    metrics = {k: v.detach() if isinstance(v, Tensor) else v for k, v in recipe.step(state, batch).items()}
     if recipe.metric not in metrics or "step" in metrics:
         raise UsageError(f"{recipe.name}: step must return {recipe.metric!r} and no 'step', got {', '.join(metrics)}")
     state.step += 1
+    metrics[recipe.metric] = float(metrics[recipe.metric])
     return metrics
 
 
-def _finish(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, began: float) -> Result:
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _finish(
+    recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, baseline: dict[str, float], began: float
+) -> Result:
     """Evaluate, compare with the baselines and the bar, draw, and write the result: last, so it means finished."""
     state.model.eval()
     with no_grad():
-        metrics = {
-            k: float(v) for k, v in recipe.evaluate(dataclasses.replace(state, rng=_stream(state.seed, 1))).items()
-        }
-        recipe.figure(dataclasses.replace(state, rng=_stream(state.seed, 2)), folder / FIGURE)
+        metrics = _numbers(recipe.evaluate(dataclasses.replace(state, rng=stream(state.seed, 1))))
+        recipe.figure(dataclasses.replace(state, rng=stream(state.seed, 2)), folder / FIGURE)
     result = Result(
         recipe=recipe,
         config=state.config,
@@ -181,7 +192,7 @@ def _finish(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, bega
         out=folder,
         step=state.step,
         metrics=metrics,
-        baseline={name: float(value) for name, value in recipe.baseline(state.data).items()},
+        baseline=baseline,
         holds=recipe.bar.holds(metrics),
         seconds=time.perf_counter() - began,
     )

@@ -116,7 +116,7 @@ class Permutation(Transform):
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         x = self._points(x)
-        return x[:, self.order], zeros(len(x), x.dtype, x.device)
+        return x[:, self.order], zeros(len(x), dtype=x.dtype, device=x.device)
 
     def inverse(self, z: Any) -> Any:
         return self._points(z)[:, self.back]
@@ -134,7 +134,7 @@ class Reverse(Transform):
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         x = self._points(x)
-        return ops.flip(x, axis=1), zeros(len(x), x.dtype, x.device)
+        return ops.flip(x, axis=1), zeros(len(x), dtype=x.dtype, device=x.device)
 
     def inverse(self, z: Any) -> Any:
         return ops.flip(self._points(z), axis=1)
@@ -161,7 +161,7 @@ class Flow(Transform):
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         z = self._points(x)
-        total = zeros(len(z), z.dtype, z.device)  # (N,)
+        total = zeros(len(z), dtype=z.dtype, device=z.device)  # (N,)
         for transform in self.transforms:
             z, log_det = transform(z)
             total = total + log_det

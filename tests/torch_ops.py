@@ -190,7 +190,7 @@ def ours(name: str, sample: Sample, dtype: str = "float64") -> list[list[Any]]:
 
     def pulled(outputs: list[Any], leaves: list[Any], cotangents: list[Any], create_graph: bool) -> list[Any]:
         found = gradients(outputs, leaves, cotangents, create_graph=create_graph)
-        return [tz.zeros(x.shape, x.dtype) if g is None else g for g, x in zip(found, leaves, strict=True)]
+        return [tz.zeros(x.shape, dtype=x.dtype) if g is None else g for g, x in zip(found, leaves, strict=True)]
 
     ws = [tz.tensor(w, requires_grad=True) for w in _draws([y.shape for y in live], dtype, 1)]
     raw = pulled(live, wrt, ws, False)
@@ -201,7 +201,7 @@ def ours(name: str, sample: Sample, dtype: str = "float64") -> list[list[Any]]:
     held = [(g, v) for g, v in zip(first, vs, strict=True) if g.requires_grad]
     leaves = [*wrt, *ws]
     second = pulled([g for g, _ in held], leaves, [v for _, v in held], False) if held else []
-    second = second or [tz.zeros(x.shape, x.dtype) for x in leaves]
+    second = second or [tz.zeros(x.shape, dtype=x.dtype) for x in leaves]
     return [values, [g.numpy() for g in raw], [h.numpy() for h in second]]
 
 

@@ -312,6 +312,7 @@ def test_an_empty_sum_of_exponentials() -> None:
         (lambda: tz.tensor([2]) ** -1, "negative integer powers"),
         (lambda: tz.mean(tz.ones(3), axis=1), "out of bounds"),
         (lambda: tz.mean(tz.ones(3), axis=0.5), "mean"),
+        (lambda: tz.dropout(tz.ones(3), 0.5), "draw_key"),
     ],
 )
 def test_calls_that_cannot_be_are_typed(call: Any, message: str) -> None:

@@ -147,7 +147,8 @@ def every_panel(path: Path) -> None:
     plotting.grid_panel(axes[2], lambda z: np.tanh(z), extent, lines=5, resolution=20)
     plotting.curve_panel(axes[3], [{"step": k, "a": 1 / k, "b": 2.0} for k in range(1, 90)], "a", "b")
     plotting.matrix_panel(axes[4], np.eye(3), xlabel="predicted", ylabel="true")
-    plotting.images_panel(axes[5], rng.random((7, 4, 5)), columns=3)
+    plotting.images_panel(axes[5], rng.random((7, 4, 5)), columns=3, captions=["first", "second"])
+    assert [text.get_text() for text in axes[5].texts] == ["first", "second"]
     plotting.save(fig, path)
 
 

@@ -114,17 +114,25 @@ def matrix_panel(ax: Axes, matrix: ArrayLike, *, title: str = "", xlabel: str = 
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel, xticks=range(values.shape[1]), yticks=range(values.shape[0]))
 
 
-def images_panel(ax: Axes, images: ArrayLike, columns: int, *, title: str = "") -> None:
-    """Images (n, height, width), or with 3 channels last, as one mosaic of `columns` columns, first row first."""
+def images_panel(ax: Axes, images: ArrayLike, columns: int, *, title: str = "", captions: Sequence[str] = ()) -> None:
+    """Images (n, height, width), or with 3 channels last, as one mosaic of `columns` columns, first row first.
+
+    Each may have a caption, written above it.
+    """
     pixels = np.asarray(images)
     if pixels.ndim not in (3, 4) or not len(pixels) or columns < 1:
         raise ShapeError(f"images_panel: expected images (n >= 1, height, width[, 3]), got {pixels.shape}")
     n, height, width = pixels.shape[:3]
     rows = -(-n // columns)
-    mosaic = np.full((rows * columns, height + 1, width + 1, *pixels.shape[3:]), pixels.max(), pixels.dtype)
-    mosaic[:n, :height, :width] = pixels
+    strip = -(-height // 3) if captions else 0  # above each image, for its caption
+    tall, wide = height + strip + 1, width + 1
+    mosaic = np.full((rows * columns, tall, wide, *pixels.shape[3:]), pixels.max(), pixels.dtype)
+    mosaic[:n, strip : strip + height, :width] = pixels
     mosaic = mosaic.reshape(rows, columns, *mosaic.shape[1:]).swapaxes(1, 2)
-    ax.imshow(mosaic.reshape(rows * (height + 1), columns * (width + 1), *pixels.shape[3:]), cmap="gray")
+    ax.imshow(mosaic.reshape(rows * tall, columns * wide, *pixels.shape[3:]), cmap="gray")
+    for i, caption in enumerate(captions):
+        x, y = wide * (i % columns) + (width - 1) / 2, tall * (i // columns) + strip / 2 - 0.5
+        ax.text(x, y, caption, ha="center", va="center", fontsize=9)
     ax.set(title=title, xticks=[], yticks=[])
 
 

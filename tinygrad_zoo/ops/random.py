@@ -125,10 +125,12 @@ def dropout(x: Array, key: Array, *, p: float = 0.5) -> Array:
     >>> tz.dropout(tz.ones(8), key, p=0.5).tolist()
     [2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 2.0]
     """
+    if getattr(key, "dtype", None) != np.uint32:
+        raise DTypeError("dropout: key holds four uint32 words: write key=tinygrad_zoo.draw_key(rng)")
     if not 0 <= p <= 1:
         raise UsageError(f"dropout: expected 0 <= p <= 1, got {p}")
-    if key.shape != (4,) or key.dtype != np.uint32:
-        raise ShapeError(f"dropout: expected a key of four uint32, from draw_key(rng); got {key.dtype} {key.shape}")
+    if key.shape != (4,):
+        raise ShapeError(f"dropout: expected a key of shape (4,), from draw_key(rng); got {key.shape}")
     if p == 1:
         return namespace(x).zeros_like(x)
     with errstate(x):  # p close to 1 in float16

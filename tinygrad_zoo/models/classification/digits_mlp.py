@@ -105,9 +105,9 @@ def figure(state: State[Settings, MLP], path: Path) -> None:
     fig, (curves, matrix, mosaic) = plotting.figure(3, size=4)
     plotting.curve_panel(curves, state.history, "loss", "accuracy", title="training batches")
     plotting.matrix_panel(matrix, confusion, title="test digits", xlabel="read as", ylabel="is")
-    plotting.images_panel(mosaic, images[hardest].reshape(12, 8, 8), 4, title="the hardest twelve: label → read as")
-    for i, k in enumerate(hardest):  # a tile is 8 pixels and a line
-        mosaic.text(9 * (i % 4), 9 * (i // 4), f"{labels[k]}→{read[k]}", color=plotting.ORANGE, va="top")
+    captions = [f"{labels[k]} → {read[k]}" for k in hardest]
+    tiles = images[hardest].reshape(12, 8, 8)
+    plotting.images_panel(mosaic, tiles, 4, title="least sure of: label → read as", captions=captions)
     plotting.save(fig, path)
 
 

@@ -73,9 +73,19 @@ def density_panel(ax: Axes, log_density: Plane, extent: Extent, *, title: str = 
 
 
 def grid_panel(
-    ax: Axes, warp: Plane, extent: Extent, *, title: str = "", lines: int = 21, resolution: int = 200
+    ax: Axes,
+    warp: Plane,
+    extent: Extent,
+    *,
+    view: Extent | None = None,
+    title: str = "",
+    lines: int = 21,
+    resolution: int = 200,
 ) -> None:
-    """What the map `warp`, (n, 2) -> (n, 2), makes of a square grid of `lines` by `lines` over `extent`."""
+    """What the map `warp`, (n, 2) -> (n, 2), makes of a square grid of `lines` by `lines` over `extent`.
+
+    `view` is the part of the plane to show, all of it by default.
+    """
     left, right, bottom, top = extent
     for across in (False, True):
         start, stop = (bottom, top) if across else (left, right)
@@ -84,7 +94,7 @@ def grid_panel(
             fixed = np.full_like(along, at)
             line = np.stack([along, fixed] if across else [fixed, along], axis=1)
             ax.plot(*_points("grid_panel", warp(line)).T, color=ORANGE if across else BLUE, linewidth=0.6)
-    _plane(ax, title, None)
+    _plane(ax, title, view)
 
 
 def curve_panel(ax: Axes, history: Sequence[Mapping[str, float]], *metrics: str, title: str = "") -> None:

@@ -11,16 +11,14 @@ from ..autograd import fused, primitive
 from ..backend import errstate, namespace, on_host
 from ..errors import DTypeError, GradientError, IndexingError, ShapeError, UsageError
 from ..variable import Array
-from .activation import log_softmax, sigmoid
+from .activation import log_softmax, sigmoid, softplus
 from .elementwise import where
 from .indexing import embedding, take_along_axis
 from .sampling import sample
 
-_REDUCTIONS = ("mean", "sum", "none")
-
 
 def _check_reduction(op: str, reduction: str) -> None:
-    if reduction not in _REDUCTIONS:
+    if reduction not in ("mean", "sum", "none"):
         raise UsageError(f"{op}: reduction={reduction!r}: expected 'mean', 'sum' or 'none'")
 
 
@@ -77,8 +75,6 @@ def _bce_rule(
 
 def _softplus_pair(x: Any) -> tuple[Any, Any]:
     """-log sigmoid(x) and -log(1 - sigmoid(x))."""
-    from .activation import softplus
-
     return softplus(-x), softplus(x)
 
 
@@ -284,8 +280,7 @@ def cross_entropy(
     >>> tz.cross_entropy(tz.tensor([[0.0, 0.0]]), tz.tensor([1])).item()
     0.6931471824645996
     """
-    if reduction not in _REDUCTIONS:
-        _check_reduction("cross_entropy", reduction)
+    _check_reduction("cross_entropy", reduction)
     if not 0 <= label_smoothing <= 1:
         raise UsageError(f"cross_entropy: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
     if input.ndim == 0:

@@ -96,7 +96,9 @@ def figure(state: State[Settings, RealNVP], path: Path) -> None:
     plotting.scatter_panel(data, points[:3000], title="data", extent=square)
     plotting.scatter_panel(samples, model.sample(3000, rng=state.rng).numpy(), title="samples", extent=square)
     plotting.density_panel(density, lambda x: model.log_prob(on_device(x)).numpy(), square, title="density")
-    plotting.grid_panel(grid, lambda z: model.inverse(on_device(z)).numpy(), square, title="warped latent grid")
+    plotting.grid_panel(
+        grid, lambda z: model.inverse(on_device(z)).numpy(), square, view=square, title="warped latent grid"
+    )
     plotting.save(fig, path)
 
 

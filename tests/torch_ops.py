@@ -52,10 +52,9 @@ def _layer_norm(x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: floa
     return F.layer_norm(x, shape, weight, bias, eps)
 
 
-# Our name -> the same in PyTorch, called with our arrays by position and our settings by keyword.
-TORCH: dict[str, Callable[..., Any]] = {
-    "abs": lambda x: torch.abs(x),
-    "add": lambda x, y: x + y,
+# Our name -> the same in PyTorch, called with our arrays by position and our settings by keyword. An op that is not
+# named here, nor in NOT_IN_TORCH, is PyTorch's function of its own name, with `dim` for `axis`.
+ADAPTED: dict[str, Callable[..., Any]] = {
     "alias": lambda x: x.view_as(x),
     "all": lambda x, axis, keepdims: x.all() if axis is None else x.all(axis, keepdim=keepdims),
     "any": lambda x, axis, keepdims: x.any() if axis is None else x.any(axis, keepdim=keepdims),
@@ -69,57 +68,27 @@ TORCH: dict[str, Callable[..., Any]] = {
     "clip": lambda x, min, max: torch.clamp(x, min, max),
     "concat": lambda *arrays, axis: torch.cat(arrays, axis),
     "copy": lambda x: x.clone(),
-    "cos": lambda x: torch.cos(x),
     "cross_entropy": lambda input, target, weight, **settings: F.cross_entropy(input, target, weight, **settings),
     "cumsum": lambda x, axis: torch.cumsum(x, axis),
-    "div": lambda x, y: x / y,
     "elu": lambda x, alpha: F.elu(x, alpha),
     "embedding": lambda input, weight: F.embedding(input, weight),
-    "eq": lambda x, y: x == y,
-    "erf": lambda x: torch.erf(x),
-    "exp": lambda x: torch.exp(x),
     "expand_dims": _expand_dims,
-    "expm1": lambda x: torch.expm1(x),
     "flip": lambda x, axis: torch.flip(x, _dims(x, axis)),
-    "ge": lambda x, y: x >= y,
     "gelu": lambda x, approximate: F.gelu(x, approximate=approximate),
     "getitem": lambda x, index: torch.take(x, _positions(tuple(x.shape), index)),
     "getitem_adjoint": _getitem_adjoint,
-    "gt": lambda x, y: x > y,
     "inv": lambda x: torch.linalg.inv(x),
-    "isfinite": lambda x: torch.isfinite(x),
     "layer_norm": _layer_norm,
-    "le": lambda x, y: x <= y,
     "leaky_relu": lambda x, negative_slope: F.leaky_relu(x, negative_slope),
     "linear": lambda x, weight, bias: F.linear(x, weight, bias),
-    "log": lambda x: torch.log(x),
-    "log1p": lambda x: torch.log1p(x),
-    "log_softmax": lambda x, axis: F.log_softmax(x, axis),
-    "logical_and": lambda x, y: torch.logical_and(x, y),
-    "logical_not": lambda x: torch.logical_not(x),
-    "logical_or": lambda x, y: torch.logical_or(x, y),
     "logsumexp": lambda x, axis, keepdims: torch.logsumexp(x, _dims(x, axis), keepdim=keepdims),
-    "lt": lambda x, y: x < y,
-    "matmul": lambda x, y: x @ y,
     "max": lambda x, axis, keepdims: torch.amax(x, _dims(x, axis), keepdim=keepdims),
-    "maximum": lambda x, y: torch.maximum(x, y),
     "mean": lambda x, axis, keepdims: torch.mean(x, _dims(x, axis), keepdim=keepdims),
     "min": lambda x, axis, keepdims: torch.amin(x, _dims(x, axis), keepdim=keepdims),
-    "minimum": lambda x, y: torch.minimum(x, y),
     "mse_loss": lambda input, target, reduction: F.mse_loss(input, target, reduction=reduction),
-    "mul": lambda x, y: x * y,
-    "ne": lambda x, y: x != y,
-    "neg": lambda x: -x,
     "one_hot": lambda x, num_classes: F.one_hot(x, num_classes),
     "permute": lambda x, dims: torch.permute(x, dims),
-    "pow": lambda x, y: x**y,
-    "reciprocal": lambda x: torch.reciprocal(x),
-    "relu": lambda x: F.relu(x),
     "reshape": lambda x, shape: torch.reshape(x, shape),
-    "sigmoid": lambda x: torch.sigmoid(x),
-    "sign": lambda x: torch.sign(x),
-    "silu": lambda x: F.silu(x),
-    "sin": lambda x: torch.sin(x),
     "slogdet": lambda x: tuple(torch.linalg.slogdet(x)),
     "softmax": lambda x, axis: F.softmax(x, axis),
     "softplus": lambda x, beta: F.softplus(x, beta, threshold=700),
@@ -127,27 +96,36 @@ TORCH: dict[str, Callable[..., Any]] = {
         a, b, upper=upper, unitriangular=unitriangular
     ),
     "split": lambda x, split_size_or_sections, axis: torch.split(x, split_size_or_sections, axis),
-    "sqrt": lambda x: torch.sqrt(x),
-    "square": lambda x: torch.square(x),
     "squeeze": lambda x, axis: torch.squeeze(x, _dims(x, axis)),
     "stack": lambda *arrays, axis: torch.stack(arrays, axis),
     "std": lambda x, axis, correction, keepdims: torch.std(x, _dims(x, axis), correction=correction, keepdim=keepdims),
-    "sub": lambda x, y: x - y,
     "sum": lambda x, axis, keepdims: torch.sum(x, _dims(x, axis), keepdim=keepdims) if x.ndim else x.sum(),
     "swapaxes": lambda x, axis1, axis2: torch.swapaxes(x, axis1, axis2),
     "take_along_axis": lambda x, indices, axis: torch.take_along_dim(x, indices, axis),
     "take_along_axis_adjoint": _take_adjoint,
-    "tanh": lambda x: torch.tanh(x),
-    "tril": lambda x, diagonal: torch.tril(x, diagonal),
-    "triu": lambda x, diagonal: torch.triu(x, diagonal),
     "var": lambda x, axis, correction, keepdims: torch.var(x, _dims(x, axis), correction=correction, keepdim=keepdims),
-    "where": lambda condition, x, y: torch.where(condition, x, y),
 }
 
 NOT_IN_TORCH = {
     "dropout": "its mask comes from our Philox key, PyTorch's from its own generator",
     "to_device": "moves between NumPy and CuPy, which PyTorch does not know",
 }
+
+
+def _namesake(name: str) -> Callable[..., Any]:
+    """PyTorch's function of this name, with PyTorch's names of the settings."""
+
+    def call(*inputs: Any, **settings: Any) -> Any:
+        places = [torch, F, torch.linalg, torch.special]
+        function = next(getattr(place, name) for place in places if hasattr(place, name))
+        inputs = inputs[: max((i + 1 for i, x in enumerate(inputs) if x is not None), default=0)]
+        return function(*inputs, **{THEIR_NAMES.get(key, key): value for key, value in settings.items()})
+
+    return call
+
+
+THEIR_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+TORCH = {name: ADAPTED.get(name, _namesake(name)) for name in OPS if name not in NOT_IN_TORCH}
 
 
 # The inputs that one of the two libraries gives no gradient.

@@ -7,11 +7,11 @@ from typing import Any
 from .. import ops
 from ..errors import UsageError
 from ..nn import Buffer, Module
-from ..ops.loss import _check_reduction
+from ..ops.loss_reduction import check_reduction
 
 
 def _reduction(who: str, reduction: str) -> str:
-    _check_reduction(who, reduction)
+    check_reduction(who, reduction)
     return reduction
 
 

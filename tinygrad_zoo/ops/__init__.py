@@ -1,55 +1,28 @@
-"""The ops: one op, one definition. Each is a module-level `Op`: forward, gradient rule, doc, reference, samples."""
+"""The ops: one op, one definition: a module-level `Op` with forward, gradient rule, doc, reference, samples.
 
-from .activation import elu, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus
+Written by docs/exports.py, from the definitions beside it.
+"""
+
+from .activation import gelu, sigmoid, silu, softplus
 from .comparison import eq, ge, gt, isfinite, le, logical_and, logical_not, logical_or, lt, ne
-from .elementwise import (
-    abs,
-    add,
-    astype,
-    clip,
-    copy,
-    cos,
-    div,
-    erf,
-    exp,
-    expm1,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    pow,
-    reciprocal,
-    sign,
-    sin,
-    sqrt,
-    square,
-    sub,
-    tanh,
-    where,
-)
+from .cumulative import cumsum
+from .decomposition import inv, slogdet, solve_triangular
+from .diagonal import tril, triu
+from .elementwise import abs, add, astype, clip, copy, div, maximum, minimum, mul, neg, sign, sub, where
+from .exponential import exp, expm1, log, log1p, pow, reciprocal, sqrt, square
 from .indexing import embedding, getitem, getitem_adjoint, one_hot, take_along_axis, take_along_axis_adjoint
-from .linalg import inv, linear, matmul, slogdet, solve_triangular
-from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from .joining import concat, split, stack
+from .linalg import linear, matmul
+from .loss import binary_cross_entropy_with_logits, cross_entropy
 from .normalization import layer_norm
+from .piecewise import elu, leaky_relu, relu
 from .random import draw_key, dropout
-from .reduction import all, any, argmax, argmin, cumsum, logsumexp, max, mean, min, std, sum, var
-from .shape import (
-    broadcast_to,
-    concat,
-    expand_dims,
-    flip,
-    permute,
-    reshape,
-    split,
-    squeeze,
-    stack,
-    swapaxes,
-    to_device,
-    tril,
-    triu,
-)
+from .reduction import all, any, argmax, argmin, logsumexp, max, mean, min, std, sum, var
+from .regression import mse_loss
+from .shape import broadcast_to, expand_dims, flip, permute, reshape, squeeze, swapaxes, to_device
+from .softmax import log_softmax, softmax
+from .special import erf
+from .trigonometry import cos, sin, tanh
 
 __all__ = [
     "abs",

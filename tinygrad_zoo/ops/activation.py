@@ -7,77 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import fused, primitive
-from ..backend import errstate, namespace, on_host
+from ..autograd import primitive
+from ..backend import errstate, namespace
 from ..errors import UsageError
 from ..variable import Array
-from .elementwise import erf, exp, tanh, where
+from .exponential import exp
 from .sampling import sample
-
-
-def _off_zero(x: Any) -> tuple[Any]:
-    return (np.where(np.abs(x) < 0.1, x + 0.3, x),)
-
-
-def _relu_backward(g: Array, out: Array, x: Array, *, needs: Any) -> list[Array]:
-    """g where x > 0: by a product, three times as fast as a choice, unless that makes NaN of an infinite g."""
-    flat = (found := g * (out > 0)).reshape(-1)
-    if not on_host(flat) or math.isnan(flat @ flat):
-        found = namespace(g).where(out > 0, g, 0)
-    return [found]
-
-
-@fused(
-    formula=lambda x: where(x > 0, x, 0),
-    backward=_relu_backward,
-    samples=lambda r: [(r.nonzero(2, 3),)],
-    reference=lambda x: np.maximum(x, 0),
-    elementwise=True,
-    repair=_off_zero,
-)
-def relu(x: Array) -> Array:
-    """max(x, 0), with derivative 0 at 0.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.relu(tz.tensor([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
-    """
-    return namespace(x).maximum(x, 0)
-
-
-@primitive(
-    vjp=(lambda g, out, x, negative_slope: where(x > 0, g, g * negative_slope),),
-    samples=lambda r: [sample(r.nonzero(2, 3)), sample(r.nonzero(3), negative_slope=0.2)],
-    reference=lambda x, negative_slope: np.maximum(x, 0) + negative_slope * np.minimum(x, 0),
-    elementwise=True,
-    repair=_off_zero,
-)
-def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> Array:
-    """x where x > 0, else negative_slope · x (its slope at 0).
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.leaky_relu(tz.tensor([-1.0, 2.0]), 0.5).tolist()
-    [-0.5, 2.0]
-    """
-    return namespace(x).where(x > 0, x, negative_slope * x)
-
-
-@primitive(
-    vjp=(lambda g, out, x, alpha: where(x > 0, g, g * (out + alpha)),),
-    samples=lambda r: [sample(r.nonzero(2, 3)), sample(r.nonzero(3), alpha=0.5)],
-    reference=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)),
-    elementwise=True,
-    repair=_off_zero,
-)
-def elu(x: Array, *, alpha: float = 1.0) -> Array:
-    """x where x > 0, else alpha · (eˣ - 1).
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.elu(tz.tensor([0.0, 2.0])).tolist()
-    [0.0, 2.0]
-    """
-    xp = namespace(x)
-    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
+from .special import erf
+from .trigonometry import tanh
 
 
 @primitive(
@@ -178,36 +115,3 @@ def silu(x: Array) -> Array:
     [0.0]
     """
     return x * sigmoid(x)
-
-
-@primitive(
-    vjp=(lambda g, out, x, axis: out * (g - (g * out).sum(axis=axis, keepdims=True)),),
-    samples=lambda r: [sample(r(2, 5)), sample(r(2, 3), axis=0), sample(100 * r(3))],
-    reference=lambda x, axis: np.exp(x - np.logaddexp.reduce(x, axis=axis, keepdims=True)),
-)
-def softmax(x: Array, *, axis: int = -1) -> Array:
-    """eˣ / Σ eˣ along `axis`, safe for large x.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.softmax(tz.tensor([1000.0, 1000.0])).tolist()
-    [0.5, 0.5]
-    """
-    e = namespace(x).exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
-
-
-@primitive(
-    vjp=(lambda g, out, x, axis: g - exp(out) * g.sum(axis=axis, keepdims=True),),
-    samples=lambda r: [sample(r(2, 5)), sample(r(2, 3), axis=0), sample(100 * r(3))],
-    reference=lambda x, axis: x - np.logaddexp.reduce(x, axis=axis, keepdims=True),
-)
-def log_softmax(x: Array, *, axis: int = -1) -> Array:
-    """x - log Σ eˣ along `axis`, safe for large x.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.log_softmax(tz.tensor([1000.0, 0.0])).tolist()
-    [0.0, -1000.0]
-    """
-    shifted = x - x.max(axis=axis, keepdims=True)
-    xp = namespace(x)
-    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import errstate, namespace, special
+from ..backend import errstate, namespace
 from ..errors import DTypeError, UsageError
 from ..variable import Array, Variable
-from .sampling import sample
+from .sampling import off_zero, sample, unary, unary_nonzero
 
 
 @primitive(
@@ -80,45 +79,6 @@ def div(x: Array, y: Array) -> Array:
         return x / y
 
 
-def _log_base(x: Any) -> Any:
-    """log x with 0 at x = 0, where x ** y is flat in y."""
-    if isinstance(x, (int, float)):
-        return math.log(x) if x > 0 else (0.0 if x == 0 else math.nan)
-    return log(where(x == 0, 1, x))
-
-
-def _power_less_one(x: Any, y: Any) -> Any:
-    """x ** (y - 1), with 1 in place of 0 ** -1 at y = 0, where the factor y cancels it."""
-    return x ** ((1 if y == 0 else y - 1) if isinstance(y, (int, float)) else where(y == 0, 1, y - 1))
-
-
-@primitive(
-    vjp=(
-        lambda g, out, x, y: g * y * _power_less_one(x, y),
-        lambda g, out, x, y: g * out * _log_base(x),
-    ),
-    samples=lambda r: [
-        (r.positive(2, 3), r(3)),
-        (r.positive(2, 1), r(1, 3)),
-        (r.nonzero(3), 3),
-        (r.nonzero(3), -2),
-        (2.5, r(3)),
-    ],
-    reference=np.power,
-    elementwise=True,
-    repair=lambda x, y: (np.abs(x) + 0.2, y),
-)
-def pow(x: Array, y: Array) -> Array:
-    """x ** y; the derivative in y is 0 at x = 0.
-
-    >>> import tinygrad_zoo as tz
-    >>> (tz.tensor([2.0, 3.0]) ** 2).tolist()
-    [4.0, 9.0]
-    """
-    with errstate(x):
-        return x**y
-
-
 @primitive(vjp=(lambda g, out, x: -g,), samples=lambda r: [(r(2, 3),)], reference=np.negative, elementwise=True)
 def neg(x: Array) -> Array:
     """-x
@@ -132,10 +92,10 @@ def neg(x: Array) -> Array:
 
 @primitive(
     vjp=(lambda g, out, x: g * sign(x),),
-    samples=lambda r: [(r.nonzero(2, 3),)],
+    samples=unary_nonzero,
     reference=np.abs,
     elementwise=True,
-    repair=lambda x: (np.where(np.abs(x) < 0.1, x + 0.3, x),),
+    repair=off_zero,
 )
 def abs(x: Array) -> Array:
     """abs(x), with derivative 0 at 0.
@@ -149,10 +109,10 @@ def abs(x: Array) -> Array:
 
 @primitive(
     vjp=(lambda g, out, x: None,),
-    samples=lambda r: [(r.nonzero(2, 3),)],
+    samples=unary_nonzero,
     reference=np.sign,
     elementwise=True,
-    repair=lambda x: (np.where(np.abs(x) < 0.1, x + 0.3, x),),
+    repair=off_zero,
 )
 def sign(x: Array) -> Array:
     """-1, 0 or 1; its derivative is 0 everywhere.
@@ -162,180 +122,6 @@ def sign(x: Array) -> Array:
     [1.0, 0.0, -1.0]
     """
     return namespace(x).sign(x)
-
-
-@primitive(
-    vjp=(lambda g, out, x: 2 * g * x,),
-    samples=lambda r: [(r(2, 3),)],
-    reference=np.square,
-    elementwise=True,
-)
-def square(x: Array) -> Array:
-    """x * x
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.square(tz.tensor([3.0])).tolist()
-    [9.0]
-    """
-    return x * x
-
-
-def _unary_samples(r: Any) -> list[Any]:
-    return [(r(2, 3),)]
-
-
-def _positive_samples(r: Any) -> list[Any]:
-    return [(r.positive(2, 3),)]
-
-
-def _positive(x: Any) -> tuple[Any]:
-    return (np.abs(x) + 0.2,)
-
-
-@primitive(
-    vjp=(lambda g, out, x: g / (2 * out),),
-    samples=_positive_samples,
-    reference=np.sqrt,
-    elementwise=True,
-    repair=_positive,
-)
-def sqrt(x: Array) -> Array:
-    """The square root; NaN below 0.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.sqrt(tz.tensor([4.0])).tolist()
-    [2.0]
-    """
-    with errstate(x):
-        return namespace(x).sqrt(x)
-
-
-@primitive(
-    vjp=(lambda g, out, x: -(g * out * out),),
-    samples=lambda r: [(r.nonzero(2, 3),)],
-    reference=np.reciprocal,
-    elementwise=True,
-    repair=_positive,
-)
-def reciprocal(x: Array) -> Array:
-    """1 / x
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.reciprocal(tz.tensor([4.0])).tolist()
-    [0.25]
-    """
-    with errstate(x):
-        return 1 / x
-
-
-@primitive(vjp=(lambda g, out, x: g * out,), samples=_unary_samples, reference=np.exp, elementwise=True)
-def exp(x: Array) -> Array:
-    """e ** x
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.exp(tz.tensor([0.0])).tolist()
-    [1.0]
-    """
-    with errstate(x):
-        return namespace(x).exp(x)
-
-
-@primitive(vjp=(lambda g, out, x: g * (out + 1),), samples=_unary_samples, reference=np.expm1, elementwise=True)
-def expm1(x: Array) -> Array:
-    """e ** x - 1, exact near 0.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.expm1(tz.tensor([0.0])).tolist()
-    [0.0]
-    """
-    with errstate(x):
-        return namespace(x).expm1(x)
-
-
-@primitive(
-    vjp=(lambda g, out, x: g / x,),
-    samples=_positive_samples,
-    reference=np.log,
-    elementwise=True,
-    repair=_positive,
-)
-def log(x: Array) -> Array:
-    """The natural logarithm: -inf at 0, NaN below.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.log(tz.tensor([1.0])).tolist()
-    [0.0]
-    """
-    with errstate(x):
-        return namespace(x).log(x)
-
-
-@primitive(
-    vjp=(lambda g, out, x: g / (1 + x),),
-    samples=_positive_samples,
-    reference=np.log1p,
-    elementwise=True,
-    repair=_positive,
-)
-def log1p(x: Array) -> Array:
-    """log(1 + x), exact near 0.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.log1p(tz.tensor([0.0])).tolist()
-    [0.0]
-    """
-    with errstate(x):
-        return namespace(x).log1p(x)
-
-
-@primitive(vjp=(lambda g, out, x: g * cos(x),), samples=_unary_samples, reference=np.sin, elementwise=True)
-def sin(x: Array) -> Array:
-    """The sine of x radians.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.sin(tz.tensor([0.0])).tolist()
-    [0.0]
-    """
-    return namespace(x).sin(x)
-
-
-@primitive(vjp=(lambda g, out, x: -(g * sin(x)),), samples=_unary_samples, reference=np.cos, elementwise=True)
-def cos(x: Array) -> Array:
-    """The cosine of x radians.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.cos(tz.tensor([0.0])).tolist()
-    [1.0]
-    """
-    return namespace(x).cos(x)
-
-
-@primitive(vjp=(lambda g, out, x: g * (1 - out * out),), samples=_unary_samples, reference=np.tanh, elementwise=True)
-def tanh(x: Array) -> Array:
-    """The hyperbolic tangent.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.tanh(tz.tensor([0.0])).tolist()
-    [0.0]
-    """
-    return namespace(x).tanh(x)
-
-
-@primitive(
-    vjp=(lambda g, out, x: g * (2 / math.sqrt(math.pi)) * exp(-(x * x)),),
-    samples=_unary_samples,
-    reference=np.vectorize(math.erf, otypes=[float]),
-    elementwise=True,
-)
-def erf(x: Array) -> Array:
-    """The error function, 2/√π ∫₀ˣ exp(-t²) dt.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.erf(tz.tensor([0.0])).tolist()
-    [0.0]
-    """
-    out = special(x).erf(x)
-    return out.astype(x.dtype, copy=False) if x.dtype.kind == "f" else out
 
 
 def _off_ties(x: Any, y: Any) -> tuple[Any, Any]:
@@ -441,7 +227,7 @@ def astype(x: Array, *, dtype: Any) -> Array:
     return x.astype(dtype)
 
 
-@primitive(vjp=(lambda g, out, x: g,), samples=_unary_samples, reference=np.array)
+@primitive(vjp=(lambda g, out, x: g,), samples=unary, reference=np.array)
 def copy(x: Array) -> Array:
     """The same values in memory of their own (PyTorch's `clone`).
 

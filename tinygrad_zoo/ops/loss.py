@@ -11,55 +11,18 @@ from ..autograd import fused, primitive
 from ..backend import errstate, namespace, on_host
 from ..errors import DTypeError, GradientError, IndexingError, ShapeError, UsageError
 from ..variable import Array
-from .activation import log_softmax, sigmoid, softplus
+from .activation import sigmoid, softplus
 from .elementwise import where
 from .indexing import embedding, take_along_axis
+from .loss_reduction import check_reduction, check_same_shape, reduced, unreduced
 from .sampling import sample
-
-
-def _check_reduction(op: str, reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise UsageError(f"{op}: reduction={reduction!r}: expected 'mean', 'sum' or 'none'")
-
-
-def _check_same_shape(op: str, input: Array, target: Array) -> None:
-    if input.shape != target.shape:
-        raise ShapeError(f"{op}: input has shape {input.shape} and target {target.shape}; expected the same")
-
-
-def _reduced(values: Array, reduction: str) -> Array:
-    return values.mean() if reduction == "mean" else values.sum() if reduction == "sum" else values
-
-
-def _unreduced(g: Any, input: Any, reduction: str) -> Any:
-    """The gradient of every single value."""
-    return g * (1 / (math.prod(input.shape) or 1)) if reduction == "mean" else g
-
-
-@primitive(
-    vjp=(
-        lambda g, out, input, target, reduction: 2 * _unreduced(g, input, reduction) * (input - target),
-        lambda g, out, input, target, reduction: -2 * _unreduced(g, input, reduction) * (input - target),
-    ),
-    samples=lambda r: [sample(r(2, 3), r(2, 3), reduction=how) for how in ("mean", "sum", "none")],
-    reference=lambda input, target, reduction: _reduced((input - target) ** 2, reduction),
-)
-def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Array:
-    """(input - target)²
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.mse_loss(tz.tensor([1.0, 2.0]), tz.tensor([1.0, 4.0])).item()
-    2.0
-    """
-    _check_reduction("mse_loss", reduction)
-    _check_same_shape("mse_loss", input, target)
-    return _reduced((input - target) ** 2, reduction)
+from .softmax import log_softmax
 
 
 def _bce_rule(
     g: Any, out: Any, input: Any, target: Any, weight: Any, pos_weight: Any, needs: Any, reduction: str
 ) -> list[Any]:
-    g = _unreduced(g, input, reduction)
+    g = unreduced(g, input, reduction)
     scaled = g if weight is None else g * weight
     positive = target if pos_weight is None else pos_weight * target
     p = sigmoid(input)
@@ -81,7 +44,7 @@ def _softplus_pair(x: Any) -> tuple[Any, Any]:
 def _bce_reference(input: Any, target: Any, weight: Any, pos_weight: Any, reduction: str) -> Any:
     p = 1 / (1 + np.exp(-input))
     loss = -(1 if pos_weight is None else pos_weight) * target * np.log(p) - (1 - target) * np.log(1 - p)
-    return _reduced(loss * (1 if weight is None else weight), reduction)
+    return reduced(loss * (1 if weight is None else weight), reduction)
 
 
 @primitive(
@@ -107,8 +70,8 @@ def binary_cross_entropy_with_logits(
     >>> tz.binary_cross_entropy_with_logits(tz.tensor([0.0, 1e4]), tz.tensor([1.0, 1.0]), reduction="none").tolist()
     [0.6931471824645996, 0.0]
     """
-    _check_reduction("binary_cross_entropy_with_logits", reduction)
-    _check_same_shape("binary_cross_entropy_with_logits", input, target)
+    check_reduction("binary_cross_entropy_with_logits", reduction)
+    check_same_shape("binary_cross_entropy_with_logits", input, target)
     for name, array in (("weight", weight), ("pos_weight", pos_weight)):
         if array is not None and np.broadcast_shapes(array.shape, input.shape) != input.shape:
             raise ShapeError(
@@ -117,7 +80,7 @@ def binary_cross_entropy_with_logits(
             )
     minus, plus = _softplus_pair(input)
     loss = (target if pos_weight is None else pos_weight * target) * minus + (1 - target) * plus
-    return _reduced(loss if weight is None else weight * loss, reduction)
+    return reduced(loss if weight is None else weight * loss, reduction)
 
 
 def _class_axis(input: Any) -> int:
@@ -280,7 +243,7 @@ def cross_entropy(
     >>> tz.cross_entropy(tz.tensor([[0.0, 0.0]]), tz.tensor([1])).item()
     0.6931471824645996
     """
-    _check_reduction("cross_entropy", reduction)
+    check_reduction("cross_entropy", reduction)
     if not 0 <= label_smoothing <= 1:
         raise UsageError(f"cross_entropy: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
     if input.ndim == 0:

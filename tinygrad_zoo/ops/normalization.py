@@ -10,7 +10,7 @@ from ..autograd import fused
 from ..backend import namespace
 from ..errors import ShapeError
 from ..variable import Array
-from .elementwise import sqrt
+from .exponential import sqrt
 from .sampling import sample
 
 

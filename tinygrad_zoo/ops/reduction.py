@@ -13,9 +13,10 @@ from ..backend import errstate, namespace
 from ..errors import UsageError
 from ..variable import Array
 from .comparison import isfinite
-from .elementwise import exp, where
+from .elementwise import where
+from .exponential import exp
 from .sampling import sample
-from .shape import broadcast_to, flip
+from .shape import broadcast_to
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 
@@ -251,21 +252,6 @@ def any(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     True
     """
     return x.any(axis=axis, keepdims=keepdims)
-
-
-@primitive(
-    vjp=(lambda g, out, x, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis),),
-    samples=lambda r: [sample(r(3), axis=0), sample(r(2, 3), axis=-1), sample(r(2, 3, 2), axis=1)],
-    reference=lambda x, axis: np.cumsum(x, axis=axis),
-)
-def cumsum(x: Array, *, axis: int) -> Array:
-    """out[i] = x[0] + … + x[i] along `axis`.
-
-    >>> import tinygrad_zoo as tz
-    >>> tz.cumsum(tz.tensor([1.0, 2.0, 3.0]), 0).tolist()
-    [1.0, 3.0, 6.0]
-    """
-    return x.cumsum(axis=axis, dtype=x.dtype if x.dtype.kind == "f" else None)
 
 
 def _logsumexp_reference(x: Any, axis: Axis, keepdims: bool) -> Any:

@@ -70,3 +70,37 @@ class Draw:
     def well_conditioned(self, *shape: int) -> Any:
         """Square matrices far from singular: a random one plus three times the identity."""
         return self.uniform(-0.5, 0.5, *shape) + 3.0 * np.eye(shape[-1])
+
+
+# ---- samples and repairs that many rows share
+def unary(r: Draw) -> list[Any]:
+    """One matrix of normal values."""
+    return [(r(2, 3),)]
+
+
+def unary_positive(r: Draw) -> list[Any]:
+    return [(r.positive(2, 3),)]
+
+
+def unary_nonzero(r: Draw) -> list[Any]:
+    return [(r.nonzero(2, 3),)]
+
+
+def unary_inside(r: Draw) -> list[Any]:
+    """One matrix of values in (-1, 1)."""
+    return [(r.uniform(-0.9, 0.9, 2, 3),)]
+
+
+def off_zero(x: Any) -> tuple[Any]:
+    """A repair: values near 0 are moved away from it."""
+    return (np.where(np.abs(x) < 0.1, x + 0.3, x),)
+
+
+def to_positive(x: Any) -> tuple[Any]:
+    """A repair: values become at least 0.2."""
+    return (np.abs(x) + 0.2,)
+
+
+def to_inside(x: Any) -> tuple[Any]:
+    """A repair: values come into (-1, 1)."""
+    return (0.9 * np.tanh(x),)

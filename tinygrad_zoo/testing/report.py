@@ -17,12 +17,12 @@ EXAMPLES = 5
 
 
 def public_ops() -> dict[str, Op]:
-    """Every op of `tinygrad_zoo.ops`, and `alias`, by name.
+    """Every op of `tinygrad_zoo.ops`, and `alias`, by its own name (`amax`, another name of `max`, is no other op).
 
     >>> public_ops()["mul"]
     mul
     """
-    found = {name: value for name, value in vars(ops).items() if isinstance(value, Op)}
+    found = {name: value for name, value in vars(ops).items() if isinstance(value, Op) and name == repr(value)}
     return dict(sorted({**found, "alias": alias}.items()))
 
 

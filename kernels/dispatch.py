@@ -62,13 +62,20 @@ def loop(signature: str) -> Callable[[Callable[..., None]], Loop]:
     return lambda function: Loop(function, signature)
 
 
-def namespace(array: Array) -> Any:
-    """The module that made the array: numpy or cupy.
+def namespace(*arrays: Any) -> Any:
+    """The array module of the first array among the arguments: numpy, cupy, or the stand-in for cupy.
 
-    >>> namespace(np.ones(2)).__name__
+    A device array's class says it: `cupy.ndarray.__module__` is "cupy".
+
+    >>> namespace(2.0, np.ones(3)).__name__
     'numpy'
     """
-    return sys.modules[type(array).__module__.partition(".")[0]]
+    for a in arrays:
+        if type(a) is np.ndarray:
+            return np
+        if hasattr(a, "dtype") and not isinstance(a, np.generic):
+            return np if isinstance(a, np.ndarray) else sys.modules[type(a).__module__]
+    return np
 
 
 def loops(package: str, *arrays: Array) -> Any:

@@ -121,7 +121,10 @@ except errors.DeviceError as error:
     ], result.stderr
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:0", "cupy:x", "cupy:-1", "cupy:²", "cpu:0", "numpy:1", "", 0, None])
+NO_DEVICES = ["gpu", "cuda:0", "cupy:x", "cupy:-1", "cupy:²", "cpu:0", "numpy:1", "cupysims", "cupysim:x", "", 0, None]
+
+
+@pytest.mark.parametrize("name", NO_DEVICES)
 def test_names_that_are_no_device(name: Any) -> None:
     with pytest.raises(DeviceError, match=r"no device .*: write 'numpy' \(or 'cpu'\), 'cupy' or 'cupy:1'"):
         backend.resolve(name)
@@ -150,6 +153,86 @@ def test_using_sets_the_default_for_a_while() -> None:
 
 def test_the_namespace_is_that_of_the_first_array() -> None:
     assert backend.namespace() is backend.namespace(1.0, None, np.float32(1)) is backend.namespace(np.ones(1)) is np
+
+
+def test_the_namespace_of_a_device_array_is_what_its_class_says(tmp_path: Path) -> None:
+    code = """
+import sys, types
+import numpy as np
+from tinygrad_zoo import backend
+cupy = sys.modules["cupy"] = types.ModuleType("cupy")
+x = type("ndarray", (), {"__module__": "cupy", "dtype": np.dtype("f"), "device": types.SimpleNamespace(id=1)})()
+print(backend.namespace(2.0, x) is cupy, backend.device_of(x), backend.on_host(x))
+"""
+    assert run(code, tmp_path).stdout == "True cupy:1 False\n"
+
+    class Subclass(np.ndarray): ...
+
+    assert backend.namespace(np.ones(2).view(Subclass)) is np
+
+
+# ---- the stand-in for CuPy
+def test_the_stand_in_is_a_device(tmp_path: Path) -> None:
+    code = "import tinygrad_zoo as tz; print(tz.zeros(2).device, (tz.ones(2) * 2).to('cpu').tolist())"
+    for name in ("cupysim", "CuPySim", "cupysim:0"):
+        result = run(code, no_cupy(tmp_path), TINYGRAD_ZOO_BACKEND=name)
+        assert result.stdout == "cupysim:0 [2.0, 2.0]\n", result.stderr
+    assert backend.resolve("cupysim") == backend.resolve("cupysim:0") == "cupysim:0"
+    with pytest.raises(DeviceError, match="counted from cupysim:0"):
+        backend.resolve("cupysim:1")
+    assert backend.is_device("cupysim") and backend.is_device("cpu") and not backend.is_device(np.float32)
+
+
+def test_moves_to_the_stand_in_and_back() -> None:
+    x = tz.tensor([1.0, 2.0], requires_grad=True)
+    there = x.to("cupysim")
+    assert (x.device, there.device) == ("cpu", "cupysim:0") and there.to("cupysim:0") is there
+    (there * there).sum().backward()
+    assert x.grad.device == "cpu" and x.grad.tolist() == [2.0, 4.0]
+    with pytest.raises(DeviceError, match="x is on cpu and y on"):
+        x * there
+    array = there.data
+    assert backend.device_of(array) == "cupysim:0" and not backend.on_host(array)
+    assert type(backend.to_host(array)) is np.ndarray and backend.to_device(array, "cupysim") is array
+    copied = backend.asarray(array)
+    assert backend.device_of(copied) == "cupysim:0" and not backend.namespace(array).may_share_memory(copied, array)
+    assert tz.tensor(array, device="cpu").tolist() == there.tolist() == there.numpy().tolist()
+    assert repr(there.detach()) == "tensor([1., 2.], device='cupysim:0')"
+
+
+def test_directions_on_another_device_are_refused_and_arrays_are_moved() -> None:
+    x, host = tz.tensor([1.0, 2.0], device="cupysim", requires_grad=True), tz.ones(2)
+    for call in (
+        lambda v: (x * 2).backward(v),
+        lambda v: tz.vjp(lambda y: y * 2, x)[1](v),
+        lambda v: tz.jvp(lambda y: y * 2, [x], [v]),
+        lambda v: tz.hvp(lambda y: (y * y).sum(), x, v),
+    ):
+        with pytest.raises(DeviceError, match=r"is on cupysim:0, .* on cpu: write .*\.to\("):
+            call(host)
+        call(host.numpy())
+    assert x.grad.device == "cupysim:0"
+
+
+def test_inside_using_new_tensors_are_there() -> None:
+    with backend.using("cupysim"):
+        assert tz.zeros(1).device == tz.tensor(np.ones(2)).device == "cupysim:0"
+        with backend.using("cpu"):
+            assert tz.zeros(1).device == "cpu"
+    assert tz.zeros(1).device == "cpu"
+
+
+def test_bridges_to_scipy_on_the_stand_in() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 1, 3, 3)) + 3 * np.eye(3), rng.standard_normal((4, 3, 2))
+    there = [backend.to_device(x, "cupysim") for x in (a, b)]
+    found = backend.solve_triangular(*there, lower=True, unit_diagonal=False)
+    assert np.array_equal(backend.to_host(found), backend.solve_triangular(a, b, lower=True, unit_diagonal=False))
+    erf = backend.special(there[0]).erf(there[0])
+    assert np.array_equal(backend.to_host(erf), backend.special(a).erf(a))
+    out = backend.to_device(np.zeros(3), "cupysim")
+    backend.add_at(out, backend.to_device(np.array([0, 2, 2]), "cupysim"), backend.to_device(np.ones(3), "cupysim"))
+    assert backend.to_host(out).tolist() == [1, 0, 2]
 
 
 def test_asarray_copies_and_to_device_does_not() -> None:

@@ -1,15 +1,17 @@
-"""Devices: NumPy on the host, CuPy on NVIDIA GPUs; `TINYGRAD_ZOO_BACKEND=numpy|cupy` sets the default.
+"""Devices: NumPy on the host, CuPy on NVIDIA GPUs; `TINYGRAD_ZOO_BACKEND=numpy|cupy|cupysim` sets the default.
 
 Ops dispatch on their arguments: `namespace(x)` is the module that made `x`. What CuPy does differently from NumPy is
-bridged here and nowhere else.
+bridged here and nowhere else. "cupysim" is the strict stand-in for CuPy, for tests without a GPU: another array module,
+reached by name like CuPy.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import math
 import os
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -17,17 +19,26 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError, DTypeError, MissingDependencyError, require
+from .kernels.dispatch import namespace as namespace
 from .variable import Array
 
 HOST = "cpu"
 VARIABLE = "TINYGRAD_ZOO_BACKEND"
+SIMULATED = "tinygrad_zoo.testing.cupysim"
+# Kind of device -> its array module, SciPy's special functions and SciPy's linear algebra there.
+MODULES = {
+    HOST: ("numpy", "scipy.special", "scipy.linalg"),
+    "cupy": ("cupy", "cupyx.scipy.special", "cupyx.scipy.linalg"),
+    "cupysim": (SIMULATED, f"{SIMULATED}.scipy_special", f"{SIMULATED}.scipy_linalg"),
+}
+_KINDS = {module: kind for kind, (module, *_) in MODULES.items()}
 _using: list[str] = []
 
 
 def default_device() -> str:
     """The device of new tensors: that of `using`, or the one TINYGRAD_ZOO_BACKEND names, read once; never guessed.
 
-    >>> default_device() in ("cpu", "cupy:0")
+    >>> default_device() in ("cpu", "cupy:0", "cupysim:0")
     True
     """
     return _using[-1] if _using else _environment_device()
@@ -36,7 +47,7 @@ def default_device() -> str:
 @functools.cache
 def _environment_device() -> str:
     name = os.environ.get(VARIABLE, "").strip()
-    if name.lower().partition(":")[0] not in ("", "numpy", "cpu", "cupy"):
+    if name and not is_device(name.lower()):
         raise DeviceError(f"{VARIABLE}={name!r}: expected 'numpy' or 'cupy'")
     return resolve(name.lower() or "numpy")
 
@@ -61,47 +72,50 @@ def resolve(device: str) -> str:
     name, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
     if name in (HOST, "numpy") and not number:
         return HOST
-    if name != "cupy" or not (number.isdecimal() or not number):
+    if name not in MODULES or name == HOST or not (number.isdecimal() or not number):
         raise DeviceError(f"no device {device!r}: write 'numpy' (or 'cpu'), 'cupy' or 'cupy:1'")
-    cupy = _cupy()
+    cupy = _module(name)
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CUDARuntimeError: no driver, or one too old
         raise DeviceError(f"device {device!r}: CuPy finds no usable CUDA driver or device ({error})") from error
     index = int(number or 0)
     if index >= count:
-        raise DeviceError(f"device {device!r}: CUDA reports {count} device(s), counted from cupy:0")
-    return f"cupy:{index}"
+        raise DeviceError(f"device {device!r}: CUDA reports {count} device(s), counted from {name}:0")
+    return f"{name}:{index}"
 
 
-def _cupy() -> ModuleType:
+def is_device(name: Any) -> bool:
+    """Whether `name` names a kind of device, with or without a number, there or not.
+
+    >>> is_device("cupy:1"), is_device("float32")
+    (True, False)
+    """
+    return isinstance(name, str) and name.partition(":")[0] in (*MODULES, "numpy")
+
+
+def _module(kind: str) -> ModuleType:
+    """The array module of a kind of device, loaded when it is first asked for."""
+    if kind != "cupy":
+        return importlib.import_module(MODULES[kind][0])
     try:
         return require("cupy", "cuda13")
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{error} (or [cuda12] for CUDA 12)") from error
 
 
-def namespace(*arrays: Any) -> Any:
-    """The array module of the first array among the arguments: numpy, or cupy.
-
-    >>> namespace(2.0, np.ones(3)).__name__
-    'numpy'
-    """
-    for a in arrays:
-        if type(a) is np.ndarray:
-            return np
-        if hasattr(a, "dtype") and not isinstance(a, np.generic):
-            return sys.modules[type(a).__module__.partition(".")[0]]
-    return np
-
-
 def on_host(array: Array) -> bool:
     return isinstance(array, (np.ndarray, np.generic))
 
 
+def kind_of_device(array: Array) -> str:
+    """'cpu', 'cupy' or 'cupysim'."""
+    return HOST if on_host(array) else _KINDS[type(array).__module__]
+
+
 def device_of(array: Array) -> str:
     """'cpu', or 'cupy:N'."""
-    return HOST if on_host(array) else f"cupy:{array.device.id}"
+    return HOST if on_host(array) else f"{kind_of_device(array)}:{array.device.id}"
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
@@ -118,8 +132,10 @@ def to_device(array: Array, device: str) -> Array:
         return array
     if device == HOST:
         return to_host(array)
-    cupy = _cupy()
-    with cupy.cuda.Device(int(device.partition(":")[2])):
+    kind, _, number = device.partition(":")
+    cupy = _module(kind)
+    array = array if on_host(array) or kind_of_device(array) == kind else to_host(array)
+    with cupy.cuda.Device(int(number)):
         return cupy.asarray(array)
 
 
@@ -129,11 +145,15 @@ def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Array:
         try:
             array = np.array(data)
         except ValueError as error:
-            raise DTypeError(f"tensor: {error}") from error
+            ragged = "inhomogeneous" in str(error)
+            what = "the lists are of different lengths: pad them to one" if ragged else str(error)
+            raise DTypeError(f"tensor: {what}") from error
         if array.dtype.kind == "f" and dtype is None:
             array = array.astype(np.float32)
+    elif type(data) is not np.ndarray and isinstance(data, np.ma.MaskedArray):
+        raise DTypeError("tensor: a masked array would lose its mask: write array.filled(value)")
     else:
-        array = data.copy() if hasattr(data, "__cuda_array_interface__") else np.array(np.asarray(data))
+        array = data.copy() if _KINDS.get(type(data).__module__, HOST) != HOST else np.array(np.asarray(data))
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"tensor: expected real numbers or booleans, got {array.dtype} from {type(data).__name__}")
     if dtype is not None:
@@ -166,9 +186,7 @@ def errstate(array: Any) -> Any:
 
 def special(array: Array) -> Any:
     """The module of special functions: scipy.special, or its mirror on the device."""
-    import importlib
-
-    return importlib.import_module("scipy.special" if on_host(array) else "cupyx.scipy.special")
+    return importlib.import_module(MODULES[kind_of_device(array)][1])
 
 
 def add_at(array: Array, index: Any, values: Array) -> None:
@@ -176,16 +194,20 @@ def add_at(array: Array, index: Any, values: Array) -> None:
     namespace(array).add.at(array, index, values)
 
 
+def max_at(array: Array, index: Any, values: Array) -> None:
+    """`array[index] = maximum(array[index], values)` in place, the largest of those at a repeated index."""
+    namespace(array).maximum.at(array, index, values)
+
+
 def solve_triangular(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Array:
     """x of `a @ x = b` for stacks of triangular matrices (neither SciPy's nor CuPy's takes broadcast stacks)."""
-    import importlib
-
-    linalg = importlib.import_module("scipy.linalg" if on_host(a) else "cupyx.scipy.linalg")
+    linalg = importlib.import_module(MODULES[kind_of_device(a)][2])
     xp = namespace(a)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    a_stack = xp.broadcast_to(a, lead + a.shape[-2:]).reshape(-1, *a.shape[-2:])
-    b_stack = xp.broadcast_to(b, lead + b.shape[-2:]).reshape(-1, *b.shape[-2:])
+    count = math.prod(lead)
+    a_stack = xp.broadcast_to(a, lead + a.shape[-2:]).reshape(count, *a.shape[-2:])
+    b_stack = xp.broadcast_to(b, lead + b.shape[-2:]).reshape(count, *b.shape[-2:])
     out = xp.empty(b_stack.shape, dtype=xp.result_type(a, b))
-    for i in range(len(out)):
+    for i in range(count if out.size else 0):
         out[i] = linalg.solve_triangular(a_stack[i], b_stack[i], lower=lower, unit_diagonal=unit_diagonal)
     return out.reshape(lead + b.shape[-2:])

@@ -1,0 +1,11 @@
+"""Stands in for `cupyx.scipy.special`."""
+
+from typing import Any
+
+from .calls import lookup
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return lookup("cupyx.scipy.special", name)

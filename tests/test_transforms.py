@@ -153,7 +153,7 @@ def test_jacobian_hessian_and_hvp() -> None:
         (lambda: tz.grad(scalar, 1)(X), UsageError, "there is no argument 1, the function was given 1"),
         (lambda: tz.vjp(f, X)[1](np.ones(3)), ShapeError, r"shape \(2,\), so expected v of that shape, got \(3,\)"),
         (lambda: tz.jvp(f, [X], []), ShapeError, "1 primals need as many tangents, got 0"),
-        (lambda: tz.jvp(f, [X], [np.ones(2)]), ShapeError, r"shape \(3,\) needs a tangent .*got \(2,\)"),
+        (lambda: tz.jvp(f, [X], [np.ones(2)]), ShapeError, r"shape \(3,\), so expected a tangent .*got \(2,\)"),
         (lambda: tz.hvp(scalar, X, np.ones(2)), ShapeError, r"x has shape \(3,\)"),
         (lambda: tz.checkpoint(lambda x: 1.0, tz.tensor(X)), DTypeError, "checkpoint: the function must return"),
     ],
@@ -275,3 +275,16 @@ def test_checkpoint_takes_arguments_of_any_kind() -> None:
     tz.checkpoint(lambda xs, mode, n: xs[0] * n if mode == "times" else xs[0], [x], "times", 3).sum().backward()
     assert x.grad.tolist() == [3.0]
     assert not tz.checkpoint(lambda a, b: a + b, tz.tensor([1.0]), 2).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda x: tz.grad(x), r"grad, value_and_grad: function is a Tensor, .* write loss\.backward\(\)"),
+        (lambda x: tz.jacobian(x), r"jacobian: function is a Tensor, expected a function: write jacobian\(f\)"),
+        (lambda x: tz.checkpoint(x, x), r"checkpoint: function is a Tensor, expected a function"),
+    ],
+)
+def test_a_tensor_in_place_of_a_function_is_refused(call: Any, text: str) -> None:
+    with pytest.raises(DTypeError, match=text):
+        call(tz.ones(1))

@@ -11,6 +11,7 @@ TinygradZooError
 ├── NonFiniteError           (ArithmeticError)  a NaN or Inf, where one was watched for
 ├── CaptureError             (RuntimeError)  a step that cannot be recorded or replayed
 ├── CheckpointError          (RuntimeError)  a saved state that does not fit
+├── SharingError             (BufferError)   memory that another library cannot read as it is
 └── MissingDependencyError   (ImportError)   an optional package is absent; names the extra that brings it
 """
 
@@ -52,6 +53,9 @@ class CaptureError(TinygradZooError, RuntimeError): ...
 
 
 class CheckpointError(TinygradZooError, RuntimeError): ...
+
+
+class SharingError(TinygradZooError, BufferError): ...
 
 
 class MissingDependencyError(TinygradZooError, ImportError): ...

@@ -7,21 +7,32 @@ from functools import update_wrapper
 from types import MethodType
 from typing import Any
 
-from numpy import asarray, ndarray
+from numpy import asarray, generic, ndarray
 
 from .errors import DTypeError, GradientError, TinygradZooError
 from .grad_mode import state
-from .signature import Signature
-from .variable import Array, Node, Variable, as_array, wrap
+from .signature import REAL, Signature
+from .variable import Array, Node, Variable, wrap
+
+
+def _output(op: Op, result: Any) -> Any:
+    """What a forward returned, as an array where NumPy made a scalar of a 0-d one."""
+    if isinstance(result, generic):
+        return asarray(result)
+    if not hasattr(result, "dtype") or isinstance(result, Variable):
+        got = "None" if result is None else f"a {type(result).__name__}"
+        raise DTypeError(f"{op}: its forward returned {got}; expected an array, or a tuple of arrays: write return ...")
+    return result
 
 
 def made(data: Array | None, node: Node | None, index: int, version: Any) -> Any:
+    """Output `index` of a call as a Tensor; only floating point has a gradient."""
     if data is None:
         return None
     return wrap(Variable.result_type, data, node if data.dtype.kind == "f" else None, index, version)
 
 
-_USUAL = frozenset((ndarray, float, int, bool, type(None)))  # needs no further look
+_NUMBERS = frozenset((float, int, bool, type(None)))  # which, beside NumPy's arrays of REAL dtype, need no further look
 
 
 class Op:
@@ -40,10 +51,11 @@ class Op:
         self.repair: Callable[..., Any] | None = row.pop("repair", None)
         self.elementwise: bool = row.pop("elementwise", False)  # any shapes, broadcast
         self.dtypes: tuple[str, ...] = row.pop("dtypes", ("float16", "float32", "float64"))
+        order: tuple[str, ...] = row.pop("order", ())
         if row:
             raise DTypeError(f"{forward.__name__}: an op has no {', '.join(row)}")
         self.differentiable = vjp is not None or self.formula is not None
-        self.signature = Signature(forward)
+        self.signature = Signature(forward, order)
         self.arity, self.defaults = self.signature.arity, self.signature.defaults
         update_wrapper(self, forward)
 
@@ -54,6 +66,10 @@ class Op:
 
     def __get__(self, tensor: Any, owner: Any = None) -> Any:  # an Op in a class body is a method
         return self if tensor is None else MethodType(self, tensor)
+
+    def _check_real(self, array: Array) -> None:
+        if array.dtype.kind not in REAL:
+            raise DTypeError(f"{self}: its result is {array.dtype}; tensors hold real numbers or booleans")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if settings or len(inputs) != self.arity:
@@ -69,27 +85,28 @@ class Op:
                     tracked = True
                 needs.append(x._requires_grad)
                 x = x._data
+                if type(x) is not ndarray:
+                    usual = False
             else:
                 needs.append(False)
+                if x.dtype.kind not in REAL if type(x) is ndarray else type(x) not in _NUMBERS:
+                    usual = False
             arrays.append(x)
-            if type(x) not in _USUAL:
-                usual = False
         if not usual:
             self.signature.check(arrays)
         try:
             result = self.forward(*arrays, **settings) if settings else self.forward(*arrays)
-        except TinygradZooError:
-            raise
-        except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
+        except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError, TinygradZooError) as error:
             raise self.signature.explain(arrays, settings, error) from error
         saved: Sequence[Array] = ()
         if self.saved:
             result, *saved = result
         several = isinstance(result, tuple)
+        outputs: list[Any]
         if several:
-            outputs = [as_array(r) for r in result]
+            outputs = [r if r is None else _output(self, r) for r in result]
         else:
-            outputs = [result if type(result) is ndarray else as_array(result)]
+            outputs = [result if type(result) is ndarray else _output(self, result)]
         if version is not None:
             node = None
             if not self.view:
@@ -100,9 +117,13 @@ class Op:
                 state.observer(self, inputs, settings, outputs, node)
             if not several:
                 array = outputs[0]
-                if node is not None and array.dtype.kind != "f":
+                if array.dtype.kind != "f":
+                    self._check_real(array)
                     node = None
                 return wrap(Variable.result_type, array, node, 0, version)
+            for array in outputs:
+                if array is not None:
+                    self._check_real(array)
             outputs = [made(array, node, i, version) for i, array in enumerate(outputs)]
         if not several:
             return outputs[0]
@@ -117,8 +138,9 @@ def primitive(
     `vjp` is one rule an input, `rule(g, out, *inputs, **settings)`, or one function for all of them,
     `vjp(g, out, *inputs, needs, **settings)` returning a gradient (or None) an input; None: no gradient.
     Broadcasting and promotion are undone in the walk, not in rules. Integer by-products of the forward named in
-    `saved` reach the joint form as keywords. The rest of the row (samples, reference, repair, view, elementwise,
-    dtypes) is what `tinygrad_zoo.testing` needs to check the op.
+    `saved` reach the joint form as keywords. `order` names the arguments as a call has them where PyTorch puts settings
+    before arrays, gather(x, dim, index); what it names that the op has not is refused. The rest of the row (samples,
+    reference, repair, view, elementwise, dtypes) is what `tinygrad_zoo.testing` needs to check the op.
 
     >>> import numpy as np
     >>> @primitive(vjp=(lambda g, out, x: 2 * g * x,))
@@ -137,6 +159,8 @@ def primitive(
                 f"{signature.text}: vjp holds {len(vjp)} rules, expected a function for each of its "
                 f"{len(signature.arrays)} arrays"
             )
+        for p, rule in zip(signature.arrays, vjp, strict=True):
+            signature.check_rule(f"the rule of {p.name}", rule)
         return Op(forward, _joint(vjp) if vjp else None, **row)
 
     return define

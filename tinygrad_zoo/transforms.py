@@ -11,11 +11,12 @@ from functools import wraps
 from typing import Any
 
 from .autograd import Op, alias, gradients
-from .errors import DTypeError, ShapeError, UsageError
+from .creation import zeros
+from .errors import DeviceError, DTypeError, ShapeError, UsageError
 from .grad_mode import enable_grad, is_grad_enabled
 from .ops import reshape, stack
-from .ops.random import recorded_keys, replayed_keys
-from .tensor import Tensor, as_tensor, zeros
+from .ops.random import recorded_draws, replayed_draws
+from .tensor import Tensor, as_tensor
 from .variable import Node, Variable, now
 
 Argnums = int | tuple[int, ...]
@@ -86,6 +87,13 @@ def captured(outs: Sequence[Any], start: int, inputs: Sequence[Variable]) -> lis
     return list(found.values())
 
 
+def _check_function(who: str, function: Any) -> None:
+    if not callable(function):
+        hint = "; for the gradient of a Tensor write loss.backward() and read x.grad" if "grad" in who else ""
+        call = f"{who.partition(',')[0]}(f)"
+        raise DTypeError(f"{who}: function is a {type(function).__name__}, expected a function: write {call}{hint}")
+
+
 def _scalar(out: Tensor, name: str) -> Tensor:
     if out.size != 1:
         raise ShapeError(
@@ -113,6 +121,8 @@ def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0) -> Callab
     (tensor(9.), tensor([6.]))
     """
 
+    _check_function("grad, value_and_grad", function)
+
     @wraps(function)
     def with_gradient(*args: Any, **settings: Any) -> Any:
         trace = _Trace(function, args, argnums, settings)
@@ -120,6 +130,17 @@ def value_and_grad(function: Callable[..., Any], argnums: Argnums = 0) -> Callab
         return trace.result(), _like(trace.pull(seed), argnums)
 
     return with_gradient
+
+
+def _direction(who: str, what: str, x: Tensor, name: str, v: Any) -> Any:
+    """`v` as a Tensor, of the shape of `x` and on its device."""
+    if not isinstance(v, Tensor):
+        v = as_tensor(v).to(x.device)
+    if v.shape != x.shape:
+        raise ShapeError(f"{who}: {what} has shape {x.shape}, so expected {name} of that shape, got {v.shape}")
+    if v.device != x.device:
+        raise DeviceError(f"{who}: {what} is on {x.device}, but {name} on {v.device}: write .to({x.device!r})")
+    return v
 
 
 def _filled(out: Tensor, value: float) -> Tensor:
@@ -149,13 +170,9 @@ def vjp(function: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], 
     """
     argnums = tuple(i for i, a in enumerate(args) if _is_number(a) and as_tensor(a).dtype.kind == "f")
     trace = _Trace(function, args, argnums, {})
-    shape = trace.out.shape
 
     def pull(cotangent: Any) -> tuple[Tensor, ...]:
-        v = as_tensor(cotangent)
-        if v.shape != shape:
-            raise ShapeError(f"vjp: the result has shape {shape}, so expected v of that shape, got {v.shape}")
-        return tuple(trace.pull(v))
+        return tuple(trace.pull(_direction("vjp", "the result", trace.out, "v", cotangent)))
 
     return trace.result(), pull
 
@@ -171,13 +188,10 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
         raise DTypeError("jvp: primals and tangents are lists, an entry an argument: jvp(f, [x], [t])")
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp: {len(primals)} primals need as many tangents, got {len(tangents)}")
-    directions = [as_tensor(t) for t in tangents]
     outer = is_grad_enabled()
     trace = _Trace(function, primals, tuple(range(len(primals))), {})
     out, zero = trace.out, zeros(trace.out.shape, dtype=trace.out.dtype, device=trace.out.device)
-    for x, t in zip(trace.wanted, directions, strict=True):
-        if x.shape != t.shape:
-            raise ShapeError(f"jvp: a primal of shape {x.shape} needs a tangent of that shape, got {t.shape}")
+    directions = [_direction("jvp", "a primal", x, "a tangent", t) for x, t in zip(trace.wanted, tangents, strict=True)]
     if not out.requires_grad:
         return trace.result(), zero
     create_graph = trace.create_graph or (outer and any(t.requires_grad for t in directions))
@@ -197,6 +211,8 @@ def jacobian(function: Callable[..., Any], argnums: Argnums = 0) -> Callable[...
     >>> jacobian(lambda x: x * x)(tensor([1.0, 2.0])).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
+
+    _check_function("jacobian", function)
 
     @wraps(function)
     def rows(*args: Any, **settings: Any) -> Any:
@@ -234,9 +250,8 @@ def hvp(function: Callable[..., Any], x: Any, v: Any) -> Tensor:
     >>> hvp(lambda x: (x ** 3).sum(), tensor([1.0, 2.0]), tensor([1.0, 1.0]))
     tensor([ 6., 12.])
     """
-    x, v = as_tensor(x), as_tensor(v)
-    if x.shape != v.shape:
-        raise ShapeError(f"hvp: x has shape {x.shape}, so expected v of that shape, got {v.shape}")
+    x = as_tensor(x)
+    v = _direction("hvp", "x", x, "v", v)
     result: Tensor = grad(lambda y: (grad(function)(y) * v).sum())(x)
     return result
 
@@ -245,7 +260,8 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """f(*args) that keeps none of its intermediate values: backward recomputes them.
 
     Tensors that the function captures (a module's parameters) get their gradients too: they are found in the graph of
-    the first forward. Random ops see the same keys again. Returns a Tensor or a tuple of Tensors, as the function does.
+    the first forward. The keys, `randn` and the samples of distributions inside are the same again; numbers taken from
+    the `rng` itself are not. Returns a Tensor or a tuple of Tensors, as the function does.
 
     >>> from tinygrad_zoo import tensor
     >>> x = tensor([2.0], requires_grad=True)
@@ -253,11 +269,12 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     >>> x.grad
     tensor([4.])
     """
+    _check_function("checkpoint", function)
     if not is_grad_enabled():
         return function(*args)
-    keys: list[Any] = []
+    drawn: list[Any] = []
     start = now()
-    with recorded_keys(keys):
+    with recorded_draws(drawn):
         inputs = [alias(a) if isinstance(a, Variable) and a.requires_grad else a for a in args]
         out = function(*inputs)
     outs = out if isinstance(out, tuple) else (out,)
@@ -279,7 +296,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         for i, need in zip(given, needs, strict=False):
             if need:
                 fresh[i] = alias(args[i]) if create_graph else args[i].detach().requires_grad_()
-        with enable_grad(), replayed_keys(keys):
+        with enable_grad(), replayed_draws(drawn):
             again = function(*fresh)
         pairs = zip(again, g if len(again) > 1 else [g], strict=True) if several else [(again, g)]
         live = [(o, as_tensor(g)) for o, g in pairs if o.requires_grad]

@@ -65,6 +65,11 @@ def as_array(x: Any) -> Array:
     return np.asarray(x) if isinstance(x, np.generic) else x
 
 
+def data_of(x: Any) -> Any:
+    """The array of a Tensor, and any other value as it is: what a rule reads without a gradient, at every order."""
+    return x._data if isinstance(x, Variable) else x
+
+
 def run_hooks(hooks: dict[int, Hook] | None, g: Any) -> Any:
     """`g`, a gradient, after each hook has seen it and may have replaced it."""
     for hook in list(hooks.values()) if hooks else ():
@@ -124,6 +129,8 @@ class Variable:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if not isinstance(value, (bool, np.bool_)):
+            raise DTypeError(f"requires_grad: expected True or False, got {value!r}")
         if value and self._data.dtype.kind != "f":
             raise DTypeError(
                 f"only floating-point tensors have gradients, this one is {self._data.dtype}: "
@@ -131,7 +138,7 @@ class Variable:
             )
         if not value and self.node is not None:
             raise GradientError(f"{self.node.op} made this tensor: write tensor.detach() to leave the graph")
-        self._requires_grad = value
+        self._requires_grad = bool(value)
 
     @property
     def grad(self) -> Any:
@@ -179,10 +186,12 @@ Variable.result_type = Variable
 
 def _array(data: Any) -> Array:
     """`data` if a Variable can hold it: an array of real numbers or booleans, not a scalar, not another Variable."""
-    if isinstance(data, (Variable, np.generic)) or not hasattr(data, "dtype") or not hasattr(data, "shape"):
-        raise DTypeError(f"expected an array, got {type(data).__name__}; write tinygrad_zoo.tensor(...)")
+    if type(data) is not np.ndarray:
+        array = hasattr(getattr(data, "dtype", None), "kind") and hasattr(data, "shape")
+        if not array or isinstance(data, (Variable, np.generic, np.matrix, np.ma.MaskedArray)):
+            raise DTypeError(f"Tensor: expected an array, got {type(data).__name__}; write tinygrad_zoo.tensor(...)")
     if data.dtype.kind not in "fiub":
-        raise DTypeError(f"expected an array of real numbers or booleans, got {data.dtype}")
+        raise DTypeError(f"Tensor: expected an array of real numbers or booleans, got {data.dtype}")
     return data
 
 

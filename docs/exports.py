@@ -1,9 +1,14 @@
-"""Rewrites `tinygrad_zoo/ops/__init__.py` from the definitions beside it: `python docs/exports.py`."""
+"""Rewrites `tinygrad_zoo/ops/__init__.py`, from the definitions beside it, and `nn/functional.py`, from the names here.
+
+Run: python docs/exports.py
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
+from typing import Any
 
 OPS = Path(__file__).parents[1] / "tinygrad_zoo" / "ops"
 DOC = '''"""The ops: one op, one definition: a module-level `Op` with forward, gradient rule, doc, reference, samples.
@@ -12,6 +17,21 @@ Written by docs/exports.py, from the definitions beside it.
 """'''
 FUNCTIONS = {"random": ["draw_key"]}  # what is exported and no op
 
+FUNCTIONAL = OPS.parent / "nn" / "functional.py"
+FUNCTIONAL_DOC = '''"""The ops of `tinygrad_zoo.ops` that PyTorch keeps in `torch.nn.functional`, and their kin.
+
+Written by docs/exports.py.
+"""'''
+FUNCTIONAL_NAMES = """
+    batch_norm binary_cross_entropy binary_cross_entropy_with_logits celu cosine_embedding_loss cosine_similarity
+    cross_entropy dropout elu embedding gaussian_nll_loss geglu gelu glu group_norm hardshrink hardsigmoid hardswish
+    hardtanh hinge_embedding_loss hinge_loss huber_loss instance_norm kl_div l1_loss layer_norm leaky_relu linear
+    log_softmax logsigmoid margin_ranking_loss maxout mish mse_loss multi_margin_loss multilabel_soft_margin_loss
+    nll_loss normalize one_hot pad pairwise_distance poisson_nll_loss prelu quick_gelu reglu relu relu6 relu_squared
+    rms_norm rrelu selu sigmoid sign silu smooth_l1_loss soft_margin_loss softmax softmin softplus softshrink
+    softsign step swiglu swish tanh tanhshrink threshold triplet_margin_loss
+"""
+
 
 def defined(tree: ast.Module) -> list[str]:
     """The ops that a module defines, and its other names for ops (`amax = max`)."""
@@ -19,7 +39,7 @@ def defined(tree: ast.Module) -> list[str]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             makers = {ast.unparse(d.func) for d in node.decorator_list if isinstance(d, ast.Call)}
-            if makers & {"primitive", "fused"} and not node.name.startswith("_"):
+            if makers & {"primitive", "fused", "composite"} and not node.name.startswith("_"):
                 found.append(node.name)
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in found:
             found += [target.id for target in node.targets if isinstance(target, ast.Name)]
@@ -27,23 +47,41 @@ def defined(tree: ast.Module) -> list[str]:
 
 
 def text() -> str:
-    """What the file should hold."""
+    """What `ops/__init__.py` should hold."""
     exports = {
         path.stem: sorted([*defined(ast.parse(path.read_text("utf-8"))), *FUNCTIONS.get(path.stem, [])])
         for path in sorted(OPS.glob("*.py"))
         if path.stem != "__init__"
     }
     lines = [DOC, ""]
-    for module, names in exports.items():
-        line = f"from .{module} import {', '.join(names)}"
-        if len(line) > 120:
-            line = f"from .{module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
-        lines += [line] if names else []
+    lines += [imported(f".{module}", names) for module, names in exports.items() if names]
     everything = sorted(name for names in exports.values() for name in names)
     if len(set(everything)) != len(everything):
         raise SystemExit(f"defined twice: {sorted({n for n in everything if everything.count(n) > 1})}")
-    return "\n".join([*lines, "", "__all__ = [", *(f'    "{name}",' for name in everything), "]", ""])
+    return "\n".join([*lines, "", listed(everything)])
+
+
+def functional() -> str:
+    """What `nn/functional.py` should hold."""
+    names = sorted(FUNCTIONAL_NAMES.split())
+    return "\n".join([FUNCTIONAL_DOC, "", imported("..ops", names), "", listed(names)])
+
+
+def natural(name: str) -> list[Any]:
+    """Sorts log2 before log10, as ruff does."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def imported(module: str, names: list[str]) -> str:
+    names = sorted(names, key=natural)
+    line = f"from {module} import {', '.join(names)}"
+    return line if len(line) <= 120 else f"from {module} import (\n" + "".join(f"    {n},\n" for n in names) + ")"
+
+
+def listed(names: list[str]) -> str:
+    return "\n".join(["__all__ = [", *(f'    "{name}",' for name in names), "]", ""])
 
 
 if __name__ == "__main__":
     (OPS / "__init__.py").write_text(text(), "utf-8")
+    FUNCTIONAL.write_text(functional(), "utf-8")

@@ -11,7 +11,9 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import namespace
 from ..errors import ShapeError
-from ..variable import Array, Variable
+from ..variable import Array, data_of
+from .axes import axis_of
+from .sampling import sample
 
 
 def transposed(x: Any) -> Any:
@@ -32,7 +34,8 @@ def _matmul_right(g: Any, out: Any, x: Any, y: Any) -> Any:
     if y.ndim == 1:
         return (transposed(x) @ g[..., None])[..., 0]
     if y.ndim == 2 and x.ndim > 2:  # one product instead of a batch of them to be summed
-        return transposed(x.reshape(-1, x.shape[-1])) @ g.reshape(-1, g.shape[-1])
+        n = math.prod(x.shape[:-1])
+        return transposed(x.reshape(n, x.shape[-1])) @ g.reshape(n, g.shape[-1])
     return transposed(x) @ g
 
 
@@ -46,13 +49,13 @@ def _matmul_right(g: Any, out: Any, x: Any, y: Any) -> Any:
         (r(3), r(2, 3, 2)),
         (r(2, 2, 3), r(3)),
         (r(0, 3), r(3, 2)),
+        (r(2, 2, 0), r(0, 3)),
     ],
     reference=np.matmul,
 )
 def matmul(x: Array, y: Array) -> Array:
     """x @ y: (…, n, k) and (…, k, m) → (…, n, m); a vector stands for a row on the left, a column on the right.
 
-    >>> import tinygrad_zoo as tz
     >>> (tz.tensor([[1.0, 2.0]]) @ tz.tensor([[3.0], [4.0]])).tolist()
     [[11.0]]
     """
@@ -60,8 +63,8 @@ def matmul(x: Array, y: Array) -> Array:
         return x @ y
     except ValueError as error:
         raise ValueError(
-            "the last axis of x must be as long as the last but one of y (or its only one), and the axes before them "
-            "must broadcast"
+            f"the last axis of x, {x.shape[-1:]}, must be as long as the last but one of y (or its only one), "
+            f"{y.shape[-2:][:1]}, and the axes before them must broadcast: write x.mT or y.mT to transpose"
         ) from error
 
 
@@ -76,8 +79,7 @@ def _linear_rule(g: Any, out: Any, x: Any, weight: Any, bias: Any, needs: Any) -
 
 def _ones(rows: Any) -> Array:
     """A vector whose product with `rows` sums them: a third of the time of the reduction."""
-    if isinstance(rows, Variable):
-        rows = rows.data
+    rows = data_of(rows)
     if type(rows) is np.ndarray:
         return _host_ones(len(rows), rows.dtype)
     return namespace(rows).ones(len(rows), dtype=rows.dtype)
@@ -98,7 +100,6 @@ def _host_ones(n: int, dtype: Any) -> Array:
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """x @ weightᵀ + bias: (…, in), (out, in), (out) → (…, out).
 
-    >>> import tinygrad_zoo as tz
     >>> tz.linear(tz.tensor([[1.0, 2.0]]), tz.tensor([[3.0, 4.0]]), tz.tensor([0.5])).tolist()
     [[11.5]]
     """
@@ -111,3 +112,95 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     if bias is not None:
         out = out + bias if out.dtype != bias.dtype else namespace(x).add(out, bias, out=out)
     return out if x.ndim <= 2 else out.reshape(*x.shape[:-1], len(weight))
+
+
+def _vectors(x: Any, y: Any, op: str) -> None:
+    if x.ndim != 1 or y.ndim != 1:
+        raise ShapeError(f"{op}: expected two vectors, got shapes {x.shape} and {y.shape}")
+
+
+@primitive(
+    vjp=(lambda g, out, x, y: g @ y, lambda g, out, x, y: x @ g),
+    samples=lambda r: [(r(2), r(3)), (r(0), r(3)), (r(3), r(3))],
+    reference=np.outer,
+)
+def outer(x: Array, y: Array) -> Array:
+    """out[i, j] = x[i] y[j], of two vectors.
+
+    >>> tz.outer(tz.tensor([1.0, 2.0]), tz.tensor([3.0, 4.0])).tolist()
+    [[3.0, 4.0], [6.0, 8.0]]
+    """
+    _vectors(x, y, "outer")
+    return x[:, None] * y
+
+
+@primitive(
+    vjp=(lambda g, out, x, y: g * y, lambda g, out, x, y: g * x),
+    samples=lambda r: [(r(3), r(3)), (r(1), r(1)), (r(0), r(0))],
+    reference=np.dot,
+)
+def dot(x: Array, y: Array) -> Array:
+    """Σ x y of two vectors of one length; matrices are multiplied by `matmul`.
+
+    >>> tz.dot(tz.tensor([1.0, 2.0]), tz.tensor([3.0, 4.0])).item()
+    11.0
+    """
+    _vectors(x, y, "dot")
+    if x.shape != y.shape:
+        raise ShapeError(f"dot: expected two vectors of one length, got {len(x)} and {len(y)}")
+    return x @ y
+
+
+def _cross_rule(g: Any, out: Any, x: Any, y: Any, needs: Any, axis: int) -> list[Any]:
+    return [cross(y, g, axis=axis) if needs[0] else None, cross(g, x, axis=axis) if needs[1] else None]
+
+
+@primitive(
+    vjp=_cross_rule,
+    samples=lambda r: [
+        sample(r(3), r(3)),
+        sample(r(2, 3), r(3)),
+        sample(r(3, 2, 1), r(3, 1, 4), axis=0),
+        sample(r(0, 3), r(0, 3)),
+    ],
+    reference=lambda x, y, axis: np.cross(x, y, axis=axis),
+)
+def cross(x: Array, y: Array, *, axis: int = -1) -> Array:
+    """x × y of the vectors of three entries that lie along `axis`.
+
+    >>> tz.cross(tz.tensor([1.0, 0.0, 0.0]), tz.tensor([0.0, 1.0, 0.0])).tolist()
+    [0.0, 0.0, 1.0]
+    """
+    if (x.ndim != y.ndim and axis >= 0) or any(not a.ndim or a.shape[axis_of(a, axis)] != 3 for a in (x, y)):
+        raise ShapeError(f"cross: expected 3 entries along axis {axis} of both, got shapes {x.shape} and {y.shape}")
+    return namespace(x).cross(x, y, axis=axis)
+
+
+def _interleaved(x: Any, y: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes in which axis i of x and axis i of y lie beside each other: (a, 1, b, 1, …) and (1, c, 1, d, …)."""
+    n = max(x.ndim, y.ndim)
+    xs, ys = (1,) * (n - x.ndim) + x.shape, (1,) * (n - y.ndim) + y.shape
+    return tuple(k for size in xs for k in (size, 1)), tuple(k for size in ys for k in (1, size))
+
+
+def _kron_rule(g: Any, out: Any, x: Any, y: Any, needs: Any) -> list[Any]:
+    xs, ys = _interleaved(x, y)
+    g = g.reshape(tuple(n * m for n, m in zip(xs, ys, strict=True)))
+    odd, even = tuple(range(1, len(xs), 2)), tuple(range(0, len(xs), 2))
+    gx = (g * y.reshape(ys)).sum(axis=odd).reshape(x.shape) if needs[0] else None
+    return [gx, (g * x.reshape(xs)).sum(axis=even).reshape(y.shape) if needs[1] else None]
+
+
+@primitive(
+    vjp=_kron_rule,
+    samples=lambda r: [(r(3, 1), r(3, 2)), (r(2, 1), r(2, 2, 1)), (r(), r(3)), (r(0, 1), r(2))],  # any shapes fit
+    reference=np.kron,
+)
+def kron(x: Array, y: Array) -> Array:
+    """The Kronecker product: y in place of every entry of x, times that entry.
+
+    >>> tz.kron(tz.tensor([1.0, 10.0]), tz.tensor([1.0, 2.0])).tolist()
+    [1.0, 2.0, 10.0, 20.0]
+    """
+    xs, ys = _interleaved(x, y)
+    return (x.reshape(xs) * y.reshape(ys)).reshape(tuple(n * m for n, m in zip(xs[::2], ys[1::2], strict=True)))

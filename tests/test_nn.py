@@ -13,7 +13,7 @@ import pytest
 import oracles
 import tinygrad_zoo as tz
 from tinygrad_zoo import losses, nn, ops
-from tinygrad_zoo.errors import CheckpointError, DTypeError, UsageError
+from tinygrad_zoo.errors import CheckpointError, DTypeError, ShapeError, UsageError
 
 torch = oracles.load("torch")
 
@@ -233,6 +233,7 @@ def test_linear_starts_as_pytorchs() -> None:
         assert abs(x.numpy()).max() <= 1 / 20
         assert abs(x.numpy().std() * np.sqrt(3) * 20 - 1) < 0.1 and abs(x.numpy().mean()) < 0.005
     assert np.array_equal(layer.weight.numpy(), nn.Linear(400, 300, rng=rng()).weight.numpy())
+    assert nn.Linear(2, 3, False, rng=rng()).bias is None and nn.Embedding(4, 2, 1, rng=rng()).padding_idx == 1
     with pytest.raises(UsageError, match="in_features >= 1, got 0"):
         nn.Linear(0, 2, rng=rng())
 
@@ -269,7 +270,7 @@ def test_flatten_and_identity() -> None:
     assert nn.Flatten()(x).shape == (2, 12) and nn.Flatten(0, 1)(x).shape == (6, 2, 2)
     assert nn.Flatten(1, -2)(x).tolist() == x.numpy().reshape(2, 6, 2).tolist()
     assert nn.Identity()(x) is x
-    with pytest.raises(UsageError, match=r"no axes 2\.\.1"):
+    with pytest.raises(ShapeError, match="start_dim=2 comes after end_dim=1"):
         nn.Flatten(2, 1)(x)
 
 
@@ -304,43 +305,91 @@ def test_activation_modules_pass_their_settings_on() -> None:
     for name, settings in ACTIVATIONS.items():
         module, op = getattr(nn, name)(**settings), getattr(ops, names.get(name, name.lower()))
         assert np.array_equal(module(x).numpy(), op(x, **settings).numpy())
-        assert repr(module) == f"{name}({', '.join(f'{k}={v!r}'.removesuffix('.0') for k, v in settings.items())})"
+        named = {"dim": "axis"}
+        shown = [f"{named.get(k, k)}={v!r}" for k, v in settings.items() if v != op.defaults[named.get(k, k)]]
+        assert repr(module) == f"{name}({', '.join(shown)})"
 
 
 def ours() -> nn.Sequential:
     """The network of tests/goldens/make_nn.py."""
     return nn.Sequential(
         nn.Embedding(7, 6, padding_idx=2, rng=rng()),
+        nn.BatchNorm1d(3, momentum=0.3),
         nn.LayerNorm(6),
         nn.Linear(6, 5, rng=rng()),
         nn.GELU(),
         nn.Linear(5, 5, bias=False, rng=rng()),
         nn.SiLU(),
+        nn.GroupNorm(1, 3),
+        nn.RMSNorm(5),
+        nn.InstanceNorm1d(3, affine=True, track_running_stats=True),
         nn.Linear(5, 4, rng=rng()),
     ).to("float64")
 
 
+def golden_losses(labels: Any, targets: Any) -> dict[str, Any]:
+    """The losses there, in their order."""
+    signs, weight = tz.tensor(np.where(targets.numpy() > 0.5, 1.0, -1.0)), targets[0, 0]
+
+    def rows(x: Any) -> Any:
+        return x.reshape(15, 4)
+
+    return {
+        "cross_entropy": lambda out: losses.CrossEntropyLoss(label_smoothing=0.1)(rows(out), labels.reshape(15)),
+        "nll": lambda out: losses.NLLLoss(weight)(nn.LogSoftmax(-1)(rows(out)), labels.reshape(15)),
+        "multi_margin": lambda out: losses.MultiMarginLoss(2, 0.5, weight)(rows(out), labels.reshape(15)),
+        "mse": lambda out: losses.MSELoss()(out, targets),
+        "l1": lambda out: losses.L1Loss()(out, targets),
+        "smooth_l1": lambda out: losses.SmoothL1Loss(beta=0.5)(out, targets),
+        "huber": lambda out: losses.HuberLoss(delta=0.5)(out, targets),
+        "gaussian_nll": lambda out: losses.GaussianNLLLoss(full=True)(out, targets, targets + 0.1),
+        "poisson_nll": lambda out: losses.PoissonNLLLoss(full=True)(out, 4 * targets),
+        "bce": lambda out: losses.BCEWithLogitsLoss(reduction="sum")(out, targets),
+        "bce_of_probabilities": lambda out: losses.BCELoss()(out.sigmoid(), targets),
+        "multilabel_soft_margin": lambda out: losses.MultiLabelSoftMarginLoss()(rows(out), rows(targets)),
+        "kl_div": lambda out: losses.KLDivLoss(reduction="batchmean")(nn.LogSoftmax(-1)(out), targets),
+        "soft_margin": lambda out: losses.SoftMarginLoss()(out, signs),
+        "hinge_embedding": lambda out: losses.HingeEmbeddingLoss()(out, signs),
+        "margin_ranking": lambda out: losses.MarginRankingLoss(0.2)(out, targets, signs),
+        "triplet": lambda out: losses.TripletMarginLoss(swap=True)(out, targets, signs),
+        "cosine_embedding": lambda out: losses.CosineEmbeddingLoss()(rows(out), rows(targets), rows(signs)[:, 0]),
+    }
+
+
+def test_a_module_of_one_op_takes_its_arguments_in_the_order_it_names() -> None:
+    class Weighted(nn.OpModule, op=ops.multi_margin_loss, arguments="p weight"): ...
+
+    module = Weighted(2, [1.0, 3.0])
+    assert module.arguments == ["p", "weight"] and list(module.state_dict()) == ["weight"]
+    assert repr(module) == "Weighted(p=2)"
+    x, target = tz.tensor([[0.0, 0.5]]), tz.tensor([1])
+    assert module(x, target).item() == ops.multi_margin_loss(x, target, 2, weight=module.weight).item()
+    assert nn.OpModule.__subclasses__() and nn.GELU.arguments == ["approximate"]
+    for wrong, message in (({"margin": 1.0}, "margin is no setting"), ({"p": 1}, "p is given twice")):
+        with pytest.raises(UsageError, match=message):
+            Weighted(2, **wrong)
+    with pytest.raises(UsageError, match="at most 2 arguments"):
+        Weighted(1, None, 3)
+
+
 def test_golden_network_of_torch() -> None:
     golden = np.load(Path(__file__).parent / "goldens" / "nn.npz")
-    net = ours()
+    net, index = ours(), tz.tensor(golden["index"])
     net.load_state_dict({name[6:]: golden[name] for name in golden if name.startswith("state/")})
-    labels, targets = tz.tensor(golden["labels"]), tz.tensor(golden["targets"])
-    cases = {
-        "cross_entropy": lambda out: losses.CrossEntropyLoss(label_smoothing=0.1)(
-            out.reshape(15, 4), labels.reshape(15)
-        ),
-        "mse": lambda out: losses.MSELoss()(out, targets),
-        "bce": lambda out: losses.BCEWithLogitsLoss(reduction="sum")(out, targets),
-    }
+    cases = golden_losses(tz.tensor(golden["labels"]), tz.tensor(golden["targets"]))
+    assert set(cases) == {name.split("/")[0] for name in golden if name.endswith("/value")}
     for name, loss_of in cases.items():
         net.zero_grad()
-        out = net(tz.tensor(golden["index"]))
+        out = net(index)
         np.testing.assert_allclose(out.numpy(), golden["out"], rtol=0, atol=1e-12)
         loss = loss_of(out)
         loss.backward()
         np.testing.assert_allclose(loss.numpy(), golden[f"{name}/value"], rtol=1e-12)
         for key, x in net.named_parameters():
-            np.testing.assert_allclose(x.grad.numpy(), golden[f"{name}/grad/{key}"], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(x.grad.numpy(), golden[f"{name}/grad/{key}"], rtol=0, atol=1e-11)
+    for key, value in net.state_dict().items():
+        np.testing.assert_allclose(value, golden[f"after/{key}"], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(net.eval()(index).numpy(), golden["evaluated"], rtol=0, atol=1e-12)
 
 
 LAYERS = {
@@ -395,3 +444,21 @@ def test_embedding_against_torch() -> None:
     expected.backward(torch.from_numpy(g))
     assert np.array_equal(out.numpy(), expected.detach().numpy())
     np.testing.assert_allclose(table.weight.grad.numpy(), theirs.weight.grad.numpy(), rtol=1e-6)
+
+
+def test_a_tensor_does_not_take_the_place_of_a_parameter() -> None:
+    layer = nn.Linear(2, 1, rng=rng())
+    for name, value in (("weight", layer.weight * 2), ("bias", tz.zeros(1))):
+        with pytest.raises(DTypeError, match=rf"Linear\.{name} is a Parameter, .* write module\.{name}\.data = "):
+            setattr(layer, name, value)
+    layer.weight, layer.bias = nn.Parameter(layer.weight * 2), None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
+@pytest.mark.oracle("torch")
+def test_a_state_dict_of_torch_is_loaded() -> None:
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    ours = nn.Sequential(nn.Linear(3, 4, rng=rng()), nn.BatchNorm1d(4))
+    ours.load_state_dict(theirs.state_dict())
+    x = rng().standard_normal((5, 3)).astype(np.float32)
+    np.testing.assert_allclose(ours(x).numpy(), theirs(torch.from_numpy(x)).detach().numpy(), atol=1e-6)

@@ -13,28 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import to_device
-from ..errors import DTypeError, ShapeError, UsageError
+from ..errors import ShapeError, UsageError
+from ..ops.random import REQUIRED as REQUIRED
+from ..ops.random import generator as generator
 from ..tensor import Tensor
 
 Generator = np.random.Generator
-
-
-class _Required:
-    """Stands for an `rng` that was not given, so that the error can say what to write."""
-
-    def __repr__(self) -> str:
-        return "<required>"
-
-
-REQUIRED: Any = _Required()
-
-
-def generator(who: str, rng: Any) -> Generator:
-    """`rng` itself, or a DTypeError that says what to write in its place."""
-    if isinstance(rng, Generator):
-        return rng
-    got = "it is missing" if rng is REQUIRED else f"got {type(rng).__name__}"
-    raise DTypeError(f"{who}: rng must be a numpy Generator, {got}: write rng=numpy.random.default_rng(0)")
 
 
 def _write(tensor: Tensor, values: NDArray[Any]) -> Tensor:
@@ -77,7 +61,7 @@ def ones_(tensor: Tensor) -> Tensor:
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """`val` everywhere.
 
-    >>> from tinygrad_zoo.tensor import zeros
+    >>> from tinygrad_zoo import zeros
     >>> constant_(zeros(2), 3.0).tolist()
     [3.0, 3.0]
     """
@@ -139,7 +123,7 @@ def kaiming_uniform_(
 ) -> Tensor:
     """U(±gain·√(3 / fan)) (arXiv 1502.01852); `a` is leaky_relu's slope.
 
-    >>> from tinygrad_zoo.tensor import zeros
+    >>> from tinygrad_zoo import zeros
     >>> w = kaiming_uniform_(zeros((4, 100)), a=5**0.5, rng=np.random.default_rng(0))
     >>> bool(abs(w.numpy()).max() <= 0.1)
     True

@@ -13,12 +13,14 @@ from ..errors import UsageError
 from ..tensor import as_tensor
 from . import init
 from .module import Module, Parameter
+from .op_module import OpModule
 
 
-def _sizes(who: str, **sizes: int) -> None:
+def check_sizes(who: str, **sizes: int) -> None:
+    """That each is an integer of at least 1."""
     for name, size in sizes.items():
-        if size < 1:
-            raise UsageError(f"{who}: expected {name} >= 1, got {size}")
+        if not isinstance(size, (int, np.integer)) or size < 1:
+            raise UsageError(f"{who}: expected an integer {name} >= 1, got {size!r}")
 
 
 class Linear(Module):
@@ -35,9 +37,9 @@ class Linear(Module):
     bias: Parameter | None
 
     def __init__(
-        self, in_features: int, out_features: int, *, bias: bool = True, rng: np.random.Generator = init.REQUIRED
+        self, in_features: int, out_features: int, bias: bool = True, *, rng: np.random.Generator = init.REQUIRED
     ) -> None:
-        _sizes("Linear", in_features=in_features, out_features=out_features)
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         rng = init.generator("Linear", rng)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
@@ -70,11 +72,11 @@ class Embedding(Module):
         self,
         num_embeddings: int,
         embedding_dim: int,
-        *,
         padding_idx: int | None = None,
+        *,
         rng: np.random.Generator = init.REQUIRED,
     ) -> None:
-        _sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise UsageError(f"Embedding: padding_idx {padding_idx} is no row of a table of {num_embeddings}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
@@ -94,37 +96,6 @@ class Embedding(Module):
     def settings(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
-
-
-class LayerNorm(Module):
-    """(x - mean) / √(var + eps) · weight + bias over the last axes, those of `normalized_shape` (arXiv 1607.06450).
-
-    >>> LayerNorm(2)(np.array([[1.0, 3.0]], np.float32)).numpy().round(3).tolist()
-    [[-1.0, 1.0]]
-    """
-
-    weight: Parameter | None
-    bias: Parameter | None
-
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-    ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        _sizes("LayerNorm", **{f"normalized_shape[{i}]": n for i, n in enumerate(shape)})
-        self.normalized_shape, self.eps = shape, eps
-        self.weight = Parameter(np.ones(shape, np.float32)) if elementwise_affine else None
-        self.bias = Parameter(np.zeros(shape, np.float32)) if elementwise_affine and bias else None
-
-    def forward(self, x: Any) -> Any:
-        x = as_tensor(x)
-        return ops.layer_norm(x, self.weight, self.bias, normalized_shape=self.normalized_shape, eps=self.eps)
-
-    def settings(self) -> str:
-        return ", ".join(map(str, self.normalized_shape)) + f", eps={self.eps:g}"
 
 
 class Dropout(Module):
@@ -170,11 +141,31 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Any:
-        start, end = (d + x.ndim if d < 0 else d for d in (self.start_dim, self.end_dim))
-        if not 0 <= start <= end < x.ndim:
-            raise UsageError(f"Flatten: no axes {self.start_dim}..{self.end_dim} in a tensor of shape {x.shape}")
-        joined = math.prod(x.shape[start : end + 1])
-        return as_tensor(x).reshape((*x.shape[:start], joined, *x.shape[end + 1 :]))
+        return ops.flatten(as_tensor(x), start_dim=self.start_dim, end_dim=self.end_dim)
 
     def settings(self) -> str:
         return f"{self.start_dim}, {self.end_dim}"
+
+
+class Unflatten(Module):
+    """The axis `dim` as several of the sizes given, of which one may be -1.
+
+    >>> Unflatten(1, (3, -1))(np.zeros((2, 12))).shape
+    (2, 3, 4)
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, x: Any) -> Any:
+        return ops.unflatten(as_tensor(x), axis=self.dim, sizes=self.unflattened_size)
+
+    def settings(self) -> str:
+        return f"{self.dim}, {self.unflattened_size}"
+
+
+# ---- between two vectors
+class CosineSimilarity(OpModule, op=ops.cosine_similarity): ...
+
+
+class PairwiseDistance(OpModule, op=ops.pairwise_distance): ...

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..backend import to_device, to_host
 from ..errors import CheckpointError, DTypeError, UsageError
 from ..grad_mode import no_grad
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, as_tensor, tensor
 
 M = TypeVar("M", bound="Module")
 T = TypeVar("T")
@@ -82,6 +82,20 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = vars(self).get(name)
+        if (
+            isinstance(old, Parameter | Buffer)
+            and isinstance(value, Tensor)
+            and not isinstance(value, Parameter | Buffer)
+        ):
+            kind = type(old).__name__
+            raise DTypeError(
+                f"{type(self).__name__}.{name} is a {kind}, which a plain Tensor in its place would take away from the "
+                f"module: write module.{name}.data = tensor.data, or module.{name} = {kind}(tensor)"
+            )
+        object.__setattr__(self, name, value)
+
     # ---- what belongs to it
     def _entries(self) -> Iterable[tuple[str, Any]]:
         """Name and value of every attribute; a container names its parts by position or key instead."""
@@ -151,14 +165,13 @@ class Module:
         return {name: np.array(to_host(x.data)) for name, x in self._tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedKeys:
-        """Write the arrays or Tensors of `state` into the parameters and buffers, in place.
+        """Write the arrays or Tensors of `state` (PyTorch's too) into the parameters and buffers, in place.
 
         Raises CheckpointError, before anything is written, for names that are missing or surplus (unless not
         `strict`), and always for another shape or kind of dtype. Floats are converted to the dtype in place here.
         """
         own = self._tensors()
-        given = {name: x.data if isinstance(x, Tensor) else x for name, x in state.items()}
-        given = {name: x if hasattr(x, "dtype") else np.asarray(x) for name, x in given.items()}
+        given = {name: as_tensor(x).data for name, x in state.items()}
         keys = LoadedKeys([name for name in own if name not in given], [name for name in given if name not in own])
         faults = [f"{name} is missing" for name in keys.missing] if strict else []
         faults += [f"{name} is surplus" for name in keys.surplus] if strict else []

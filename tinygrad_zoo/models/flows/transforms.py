@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ... import nn, ops
+from ...creation import zeros
 from ...distributions import Distribution
 from ...errors import ShapeError, UsageError
 from ...grad_mode import no_grad
-from ...tensor import Tensor, as_tensor, zeros
+from ...tensor import Tensor, as_tensor
 
 
 class Transform(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_zoo as tz
-from tinygrad_zoo import optim
+from tinygrad_zoo import nn, optim
 from tinygrad_zoo.errors import DTypeError, UsageError
 
 METHODS = [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad]
@@ -346,3 +346,11 @@ def test_all_neighbours_are_updated_by_one_call(monkeypatch):
     assert [len(run.params) for run in calls] == [2, 1, 3]  # the third is a step behind
     steps = [state["step"] for state in optimizer.state_dict()["state"].values()]
     assert steps == [5, 5, 4, 5, 5, 5]
+
+
+def test_a_module_in_place_of_its_parameters_is_refused() -> None:
+    model = nn.Linear(2, 1, rng=np.random.default_rng(0))
+    with pytest.raises(DTypeError, match=r"SGD: params is a Linear: write model\.parameters\(\)"):
+        optim.SGD(model, lr=0.1)
+    with pytest.raises(DTypeError, match="SGD: params is a int: write a list of tensors"):
+        optim.SGD(3, lr=0.1)

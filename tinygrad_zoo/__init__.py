@@ -10,22 +10,43 @@ tensor([2., 4.])
 from typing import TYPE_CHECKING, Any
 
 from . import _checkout as _checkout  # first: raises where git wrote the package links as text
+from . import elsewhere as _elsewhere
 from . import errors, ops
 from ._version import __version__
 from .anomaly import detect_anomaly
 from .autograd import Op, fused, primitive
+from .creation import *  # noqa: F403
+from .creation import __all__ as _creation_names
+from .draws import *  # noqa: F403
+from .draws import __all__ as _draw_names
+from .dtypes import NAMES as _dtype_names
+from .dtypes import bool, float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 from .grad_mode import enable_grad, is_grad_enabled, no_grad
 from .ops import *  # noqa: F403
 from .ops import __all__ as _op_names
-from .tensor import Tensor, arange, as_tensor, eye, full, ones, rand, randn, tensor, zeros
+from .tensor import Tensor, as_tensor, tensor
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from . import algorithms, data, distributions, kernels, losses, nn, optim, plotting, recipe, testing, training
+    from . import (
+        algorithms,
+        array_api,
+        data,
+        distributions,
+        kernels,
+        losses,
+        nn,
+        optim,
+        plotting,
+        recipe,
+        testing,
+        training,
+    )
     from .plotting import draw_graph
 
 _SUBMODULES = (
     "algorithms",
+    "array_api",
     "data",
     "distributions",
     "kernels",
@@ -43,15 +64,12 @@ __all__ = [
     "Op",
     "Tensor",
     "__version__",
-    "arange",
     "as_tensor",
     "checkpoint",
     "detect_anomaly",
     "draw_graph",
     "enable_grad",
     "errors",
-    "eye",
-    "full",
     "fused",
     "grad",
     "hessian",
@@ -60,15 +78,14 @@ __all__ = [
     "jacobian",
     "jvp",
     "no_grad",
-    "ones",
     "ops",
     "primitive",
-    "rand",
-    "randn",
     "tensor",
     "value_and_grad",
     "vjp",
-    "zeros",
+    *_creation_names,
+    *_draw_names,
+    *_dtype_names,
     *_op_names,
     *_SUBMODULES,
 ]
@@ -81,7 +98,7 @@ def __getattr__(name: str) -> Any:
 
         return draw_graph
     if name not in _SUBMODULES:
-        raise AttributeError(f"module 'tinygrad_zoo' has no attribute {name!r}")
+        raise _elsewhere.missing("tinygrad_zoo", name, _elsewhere.PACKAGE, __all__)
     import importlib
 
     return importlib.import_module(f"tinygrad_zoo.{name}")

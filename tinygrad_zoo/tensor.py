@@ -8,41 +8,30 @@ from typing import Any
 import numpy as np
 
 from . import backend, ops
-from .autograd import Op, backward
+from .autograd import Op, alias, backward
+from .casts import Casts
+from .elsewhere import TENSOR, Elsewhere
 from .errors import DeviceError, DTypeError, GradientError, IndexingError, ShapeError
+from .interop import Interop, import_dlpack
 from .variable import Variable, wrap
 
-_BINARY = {
-    np.add: ops.add,
-    np.subtract: ops.sub,
-    np.multiply: ops.mul,
-    np.true_divide: ops.div,
-    np.power: ops.pow,
-    np.matmul: ops.matmul,
-    np.equal: ops.eq,
-    np.not_equal: ops.ne,
-    np.less: ops.lt,
-    np.less_equal: ops.le,
-    np.greater: ops.gt,
-    np.greater_equal: ops.ge,
-}
+
+def _rebinding(op: Op) -> Any:
+    """`x += y` as x = x + y, except where that would leave a parameter behind as it was."""
+
+    def update(self: Any, other: Any) -> Any:
+        if self.node is None and self._requires_grad:
+            raise GradientError(
+                f"{op}: an assignment like x += y gives x a new tensor and leaves the leaf it was unchanged, and this "
+                "leaf requires a gradient: write x = x + y for a new tensor, x.data = x.data - lr * x.grad.data for an "
+                "update, or let an optimizer do it"
+            )
+        return op(self, other)
+
+    return update
 
 
-_NUMPY_NAMES = {"negative": "neg", "absolute": "abs", "concatenate": "concat", "transpose": "permute", "dot": "matmul"}
-
-
-def _ours(name: str) -> Op | None:
-    """Our op for the NumPy function `name`."""
-    op = getattr(ops, _NUMPY_NAMES.get(name, name), None)
-    return op if isinstance(op, Op) else None
-
-
-def _refused(name: str, ours: Op | None) -> DTypeError:
-    hint = f"tinygrad_zoo.{ours}(...)" if ours else "an op of tinygrad_zoo, or tensor.numpy() to leave the graph"
-    return DTypeError(f"numpy.{name} cannot take a Tensor (its gradient would be lost): write {hint}")
-
-
-class Tensor(Variable):
+class Tensor(Casts, Interop):
     """An n-dimensional array that takes part in differentiation; make one with `tinygrad_zoo.tensor`.
 
     >>> x = tensor([1.0, 2.0], requires_grad=True)
@@ -81,12 +70,15 @@ class Tensor(Variable):
     def is_leaf(self) -> bool:
         return self.node is None
 
+    def dim(self) -> int:
+        return int(self._data.ndim)
+
     def numel(self) -> int:
         return int(self._data.size)
 
     def __len__(self) -> int:
         if not self._data.shape:
-            raise DTypeError("len: a 0-d tensor has no length; read it with .item()")
+            raise DTypeError(f"len: {self!r}: a 0-d tensor has no length; read it with .item()")
         return int(self._data.shape[0])
 
     def __repr__(self) -> str:
@@ -106,7 +98,7 @@ class Tensor(Variable):
 
     def __format__(self, spec: str) -> str:
         """f"{loss:.3f}" formats the value of a tensor of one element."""
-        return format(self.item(), spec) if spec else repr(self)
+        return format(self._one("format", ".tolist()"), spec) if spec else repr(self)
 
     # ---- its values, outside the graph
     def numpy(self) -> np.ndarray[Any, Any]:
@@ -115,9 +107,7 @@ class Tensor(Variable):
 
     def item(self) -> Any:
         """The value of a tensor of one element, as a Python number."""
-        if self._data.size != 1:
-            raise ShapeError(f"item: expected one element, this tensor has shape {self.shape}; use .tolist()")
-        return self._data.item()
+        return self._one("item", ".tolist()")
 
     def tolist(self) -> Any:
         return backend.to_host(self._data).tolist()
@@ -134,83 +124,58 @@ class Tensor(Variable):
 
     def to(self, target: Any) -> Any:
         """The tensor in another dtype ('float64') or on another device ('cpu', 'cupy', 'cupy:1')."""
-        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "numpy", "cupy"):
+        if backend.is_device(target):
             device = backend.resolve(target)
             return self if device == self.device else ops.to_device(self, device=device)
         dtype = backend.real_dtype(target, "to: expected a dtype or a device ('cpu', 'cupy:0')")
         return self if dtype == self.dtype else ops.astype(self, dtype=dtype)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        if self.device != backend.HOST:
-            raise DeviceError(f"this tensor is on {self.device}: write tensor.numpy() to copy it to the host")
-        return np.array(self._data, dtype=dtype, copy=copy)
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
-        if method == "__call__" and ufunc in _BINARY and not settings:  # array * tensor
-            return _BINARY[ufunc](*inputs)
-        ours = _BINARY.get(ufunc) or _ours(ufunc.__name__)
-        if method != "__call__":
-            raise _refused(f"{ufunc.__name__}.{method}", None)
-        raise _refused(ufunc.__name__, ours)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        raise _refused(function.__name__, _ours(function.__name__))
-
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        """Share the memory with another library; refuses a tensor that requires a gradient."""
-        if self._requires_grad:
-            raise GradientError("dlpack: the gradient would be lost; write tensor.detach() first")
-        array = self._data.copy() if any(s < 0 for s in self._data.strides) else self._data
-        return array.__dlpack__(**kwargs)
-
-    def __dlpack_device__(self) -> Any:
-        return self._data.__dlpack_device__()
-
     def __bool__(self) -> bool:
-        return bool(self.item())
+        return bool(self._one("bool", ".any() or .all()"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._one("int", ".astype('int64')"))
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._one("float", ".astype('float64')"))
+
+    def __complex__(self) -> complex:
+        return complex(self._one("complex", ".numpy().astype(complex)"))
 
     def __index__(self) -> int:
         if self._data.dtype.kind not in "iu":
-            raise DTypeError(f"only integer tensors can be an index, this one is {self.dtype}")
-        return int(self.item())
+            raise DTypeError(f"index: only integer tensors can be an index, this one is {self.dtype}: write int(x)")
+        return int(self._one("index", ".tolist()"))
+
+    def _one(self, who: str, instead: str) -> Any:
+        """The value of the only element, as a Python number."""
+        if self._data.size != 1:
+            raise ShapeError(f"{who}: expected one element, this tensor has shape {self.shape}; use {instead}")
+        return self._data.item()
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        if self.node is not None:
-            raise GradientError(
-                f"deepcopy: {self.node.op} made this tensor; only leaves can be copied: .detach() first"
-            )
-        made = wrap(type(self), self._data.copy())
-        made._requires_grad = self._requires_grad
-        if self._grad is not None:
-            made._grad = self._grad.detach().copy()
-        memo[id(self)] = made
-        return made
-
     # ---- its gradient
-    def backward(self, gradient: Any = None, create_graph: bool = False) -> None:
+    def backward(self, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False) -> None:
         """Add the gradient of this scalar to `.grad` of every leaf it was computed from.
 
         `gradient` weighs the elements of a non-scalar; with `create_graph` the gradients can be differentiated again.
+        Graphs live as long as their tensors and may be walked again: `retain_graph` is accepted, and changes nothing.
         """
         backward([self], [self._seed(gradient)], create_graph=create_graph)
 
     def _seed(self, gradient: Any) -> Any:
         if not self._requires_grad:
-            raise GradientError("this tensor was not computed from any that require a gradient, or under no_grad()")
+            raise GradientError(
+                "backward: this tensor was not computed from any that require a gradient, or under no_grad(): "
+                "write requires_grad=True"
+            )
         if gradient is None:
             if self._data.size != 1:
                 raise GradientError(
-                    f"a tensor of shape {self.shape} has no gradient of its own: reduce it (loss.sum(), loss.mean()) "
-                    "or pass gradient="
+                    f"backward: a tensor of shape {self.shape} has no gradient of its own: "
+                    "reduce it (loss.sum(), loss.mean()) or pass gradient="
                 )
             ones = self._data.copy()
             ones.fill(1)
@@ -218,6 +183,10 @@ class Tensor(Variable):
         gradient = gradient if isinstance(gradient, Variable) else tensor(gradient, device=self.device)
         if gradient._data.shape != self.shape:
             raise ShapeError(f"backward: expected a gradient of shape {self.shape}, got {gradient._data.shape}")
+        if (there := backend.device_of(gradient._data)) != self.device:
+            raise DeviceError(
+                f"backward: this tensor is on {self.device}, its gradient on {there}: write gradient.to(...)"
+            )
         return gradient
 
     # ---- its methods are the ops
@@ -227,8 +196,18 @@ class Tensor(Variable):
     __truediv__ = div = ops.div
     __pow__ = pow = ops.pow
     __matmul__ = matmul = ops.matmul
+    __mod__ = remainder = ops.remainder
+    __floordiv__ = floor_divide = ops.floor_divide
+    __and__ = __rand__ = bitwise_and = ops.bitwise_and
+    __or__ = __ror__ = bitwise_or = ops.bitwise_or
+    __xor__ = __rxor__ = bitwise_xor = ops.bitwise_xor
+    __invert__ = bitwise_not = ops.bitwise_not
     __neg__ = neg = ops.neg
+    __pos__ = alias
     __abs__ = abs = ops.abs
+    __floor__ = floor = ops.floor
+    __ceil__ = ceil = ops.ceil
+    __trunc__ = trunc = ops.trunc
     __eq__ = eq = ops.eq
     __ne__ = ne = ops.ne
     __lt__ = lt = ops.lt
@@ -249,32 +228,118 @@ class Tensor(Variable):
     def __rmatmul__(self, other: Any) -> Any:
         return ops.matmul(other, self)
 
+    def __rmod__(self, other: Any) -> Any:
+        return ops.remainder(other, self)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return ops.floor_divide(other, self)
+
+    __iadd__, __isub__, __imul__, __itruediv__ = map(_rebinding, (ops.add, ops.sub, ops.mul, ops.div))
+    __ipow__, __imatmul__, __imod__, __ifloordiv__ = map(
+        _rebinding, (ops.pow, ops.matmul, ops.remainder, ops.floor_divide)
+    )
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return ops.round(self, decimals=digits or 0)
+
     def __getitem__(self, index: Any) -> Any:
         return ops.getitem(self, index=index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise IndexingError(
-            "tensors are not written in place, so that gradients stay right: write "
-            "x = tinygrad_zoo.where(mask, value, x), or x.data[i] = value; x.mark_written() on a leaf outside the graph"
+            f"x[{index!r}] = …: tensors are not written in place, so that gradients stay right: write "
+            "x = tinygrad_zoo.index_put(x, index, value) or x = tinygrad_zoo.where(mask, value, x), or, on a leaf "
+            "outside the graph, x.data[i] = value; x.mark_written()"
         )
 
-    sign, sqrt, square, reciprocal, clip = ops.sign, ops.sqrt, ops.square, ops.reciprocal, ops.clip
-    exp, expm1, log, log1p, sin, cos, tanh, erf = (
-        ops.exp, ops.expm1, ops.log, ops.log1p, ops.sin, ops.cos, ops.tanh, ops.erf
+    (
+        square, sqrt, rsqrt, reciprocal, exp, exp2, expm1, log, log2, log10, log1p, logaddexp, logaddexp2, xlogy,
+        hypot, erf, erfc, erfinv, lgamma, digamma, logit
+    ) = (
+        ops.square, ops.sqrt, ops.rsqrt, ops.reciprocal, ops.exp, ops.exp2, ops.expm1, ops.log, ops.log2, ops.log10,
+        ops.log1p, ops.logaddexp, ops.logaddexp2, ops.xlogy, ops.hypot, ops.erf, ops.erfc, ops.erfinv, ops.lgamma,
+        ops.digamma, ops.logit
     )  # fmt: skip
-    relu, sigmoid, softmax, log_softmax = ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
-    maximum, minimum, isfinite = ops.maximum, ops.minimum, ops.isfinite
-    sum, mean, var, std, max, min = ops.sum, ops.mean, ops.var, ops.std, ops.max, ops.min
-    amax, amin = ops.max, ops.min
-    argmax, argmin, all, any = ops.argmax, ops.argmin, ops.all, ops.any
-    cumsum, logsumexp = ops.cumsum, ops.logsumexp
-    reshape, permute, swapaxes, transpose = ops.reshape, ops.permute, ops.swapaxes, ops.swapaxes
-    expand_dims = unsqueeze = ops.expand_dims
-    broadcast_to = expand = ops.broadcast_to
-    squeeze, split, flip, tril, triu = ops.squeeze, ops.split, ops.flip, ops.tril, ops.triu
-    astype, take_along_axis = ops.astype, ops.take_along_axis
+    sin, cos, tan, asin, acos, atan, atan2, sinh, cosh, tanh, asinh, acosh, atanh, sinc, deg2rad, rad2deg = (
+        ops.sin, ops.cos, ops.tan, ops.asin, ops.acos, ops.atan, ops.atan2, ops.sinh, ops.cosh, ops.tanh, ops.asinh,
+        ops.acosh, ops.atanh, ops.sinc, ops.deg2rad, ops.rad2deg
+    )  # fmt: skip
+    (
+        sign, copysign, heaviside, round, frac, fmod, fmax, fmin, maximum, minimum, clip, clamp, nan_to_num, lerp,
+        addcmul, addcdiv
+    ) = (
+        ops.sign, ops.copysign, ops.heaviside, ops.round, ops.frac, ops.fmod, ops.fmax, ops.fmin, ops.maximum,
+        ops.minimum, ops.clip, ops.clamp, ops.nan_to_num, ops.lerp, ops.addcmul, ops.addcdiv
+    )  # fmt: skip
+    relu, sigmoid, softmax, log_softmax = (
+        ops.relu, ops.sigmoid, ops.softmax, ops.log_softmax
+    )  # fmt: skip
+    isfinite, isinf, isnan, isclose, logical_and, logical_or, logical_xor, logical_not, all, any = (
+        ops.isfinite, ops.isinf, ops.isnan, ops.isclose, ops.logical_and, ops.logical_or, ops.logical_xor,
+        ops.logical_not, ops.all, ops.any
+    )  # fmt: skip
+    (
+        sum, nansum, mean, nanmean, prod, var, std, max, min, amax, amin, median, argmax, argmin, norm, logsumexp,
+        count_nonzero
+    ) = (
+        ops.sum, ops.nansum, ops.mean, ops.nanmean, ops.prod, ops.var, ops.std, ops.max, ops.min, ops.amax,
+        ops.amin, ops.median, ops.argmax, ops.argmin, ops.norm, ops.logsumexp, ops.count_nonzero
+    )  # fmt: skip
+    cumsum, cumprod, cummax, cummin, logcumsumexp, diff = (
+        ops.cumsum, ops.cumprod, ops.cummax, ops.cummin, ops.logcumsumexp, ops.diff
+    )  # fmt: skip
+    sort, argsort, topk, kthvalue = (
+        ops.sort, ops.argsort, ops.topk, ops.kthvalue
+    )  # fmt: skip
+    (
+        reshape, flatten, unflatten, permute, transpose, swapaxes, movedim, moveaxis, expand_dims, unsqueeze,
+        squeeze, broadcast_to, expand, flip, roll
+    ) = (
+        ops.reshape, ops.flatten, ops.unflatten, ops.permute, ops.transpose, ops.swapaxes, ops.movedim,
+        ops.moveaxis, ops.expand_dims, ops.unsqueeze, ops.squeeze, ops.broadcast_to, ops.expand, ops.flip, ops.roll
+    )  # fmt: skip
+    (
+        split, chunk, tensor_split, unbind, narrow, tile, repeat_interleave, tril, triu, diag, diagonal, diag_embed,
+        trace
+    ) = (
+        ops.split, ops.chunk, ops.tensor_split, ops.unbind, ops.narrow, ops.tile, ops.repeat_interleave, ops.tril,
+        ops.triu, ops.diag, ops.diagonal, ops.diag_embed, ops.trace
+    )  # fmt: skip
+    (
+        take, take_along_axis, take_along_dim, gather, scatter, scatter_add, index_select, index_add, index_put,
+        masked_fill, masked_select, nonzero, argwhere
+    ) = (
+        ops.take, ops.take_along_axis, ops.take_along_dim, ops.gather, ops.scatter, ops.scatter_add,
+        ops.index_select, ops.index_add, ops.index_put, ops.masked_fill, ops.masked_select, ops.nonzero,
+        ops.argwhere
+    )  # fmt: skip
+    dot, outer, kron, cross, inv, det, slogdet, cholesky, qr, svd, pinv, matrix_power = (
+        ops.dot, ops.outer, ops.kron, ops.cross, ops.inv, ops.det, ops.slogdet, ops.cholesky, ops.qr, ops.svd,
+        ops.pinv, ops.matrix_power
+    )  # fmt: skip
+    astype, view = ops.astype, ops.reshape
     copy = clone = ops.copy
-    inv, slogdet = ops.inv, ops.slogdet
+    repeat = ops.tile
+
+    def polygamma(self, n: int) -> Any:
+        """The derivative of order n of `digamma`."""
+        return ops.polygamma(n, self)
+
+    def cpu(self) -> Any:
+        """The tensor on the host."""
+        return self.to(backend.HOST)
+
+    def t(self) -> Any:
+        """A matrix transposed; a vector as it is."""
+        if self.ndim > 2:
+            raise ShapeError(f"t: expected at most 2 axes, got {self.shape}: write x.mT for the last two")
+        return self.T
 
     @property
     def T(self) -> Any:
@@ -288,6 +353,8 @@ class Tensor(Variable):
 
 
 Variable.result_type = Tensor
+for _name in TENSOR:  # by name, since a __getattr__ would make every attribute of every Tensor slower to read
+    setattr(Tensor, _name, Elsewhere("Tensor", _name, TENSOR))
 
 
 def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -301,85 +368,30 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     """
     if isinstance(data, Variable):
         data = data._data
-    elif isinstance(data, (list, tuple)) and any(isinstance(x, Variable) for x in data):
+    elif _holds_tensors(data):
         raise DTypeError("tensor: a list of Tensors would lose their gradients; write tinygrad_zoo.stack([...])")
-    return Tensor(backend.asarray(data, dtype, device), requires_grad)
+    array = backend.asarray(_native(data), dtype, device)
+    if requires_grad and array.dtype.kind != "f":
+        raise DTypeError(
+            f"tensor: requires_grad=True, but only floating-point tensors have gradients, not {array.dtype}: "
+            "write dtype='float32', or tensor.to('float32')"
+        )
+    return Tensor(array, requires_grad)
+
+
+def _holds_tensors(data: Any) -> bool:
+    return isinstance(data, Variable) or (isinstance(data, (list, tuple)) and any(map(_holds_tensors, data)))
+
+
+def _native(data: Any) -> Any:
+    """`data`, or NumPy's or CuPy's array on its memory where it is an array of another library."""
+    foreign = hasattr(data, "__dlpack__") and not hasattr(data.dtype, "kind")
+    return import_dlpack(data) if foreign else data
 
 
 def as_tensor(data: Any) -> Tensor:
     """`data` itself if it is a Tensor; a Tensor on the memory of `data` if it is an array; else `tensor(data)`."""
     if isinstance(data, Tensor):
         return data
+    data = _native(data)
     return Tensor(data) if hasattr(data, "dtype") and hasattr(data, "shape") and data.ndim else tensor(data)
-
-
-def _sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    """The sizes of an array from how they were written: f(2, 3) or f((2, 3))."""
-    sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    if not all(hasattr(n, "__index__") and not isinstance(n, bool) and int(n) >= 0 for n in sizes):
-        raise ShapeError(f"expected sizes >= 0, as in (2, 3), got {sizes!r}; dtype= and device= go by name")
-    return tuple(int(n) for n in sizes)
-
-
-def zeros(*shape: Any, dtype: Any = "float32", device: str | None = None) -> Tensor:
-    """Zeros, of the shape written as zeros(2, 3) or zeros((2, 3)).
-
-    >>> zeros(2).tolist()
-    [0.0, 0.0]
-    """
-    return tensor(np.zeros(_sizes(shape), dtype), device=device)
-
-
-def ones(*shape: Any, dtype: Any = "float32", device: str | None = None) -> Tensor:
-    """Ones, of the shape written as ones(2, 3) or ones((2, 3)).
-
-    >>> ones(2).tolist()
-    [1.0, 1.0]
-    """
-    return tensor(np.ones(_sizes(shape), dtype), device=device)
-
-
-def full(shape: int | tuple[int, ...], value: float, dtype: Any = "float32", device: str | None = None) -> Tensor:
-    """`value` everywhere.
-
-    >>> full((2,), 3.0).tolist()
-    [3.0, 3.0]
-    """
-    return tensor(np.full(shape, value, dtype), device=device)
-
-
-def arange(start: float, stop: float | None = None, step: float = 1, device: str | None = None) -> Tensor:
-    """start, start + step, … before stop; `arange(n)` counts from 0. Integers give int64, floats float32.
-
-    >>> arange(3).tolist()
-    [0, 1, 2]
-    """
-    values = np.arange(start) if stop is None else np.arange(start, stop, step)
-    return tensor(values, dtype="float32" if values.dtype.kind == "f" else None, device=device)
-
-
-def eye(n: int, dtype: Any = "float32", device: str | None = None) -> Tensor:
-    """The identity matrix.
-
-    >>> eye(2).tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    """
-    return tensor(np.eye(n, dtype=dtype), device=device)
-
-
-def randn(*shape: Any, rng: np.random.Generator, dtype: Any = "float32", device: str | None = None) -> Tensor:
-    """Standard normal numbers, drawn on the host so that every device gets the same.
-
-    >>> randn(2, 3, rng=np.random.default_rng(0)).shape
-    (2, 3)
-    """
-    return tensor(rng.standard_normal(_sizes(shape)).astype(dtype), device=device)
-
-
-def rand(*shape: Any, rng: np.random.Generator, dtype: Any = "float32", device: str | None = None) -> Tensor:
-    """Uniform numbers in [0, 1), drawn on the host so that every device gets the same.
-
-    >>> rand(2, rng=np.random.default_rng(0)).shape
-    (2,)
-    """
-    return tensor(rng.random(_sizes(shape)).astype(dtype), device=device)

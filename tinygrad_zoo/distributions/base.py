@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import ShapeError, UsageError
 from ..grad_mode import no_grad
 from ..nn import Buffer, Module, Parameter
-from ..nn.init import generator
+from ..ops import draw_key, standard_normal
+from ..ops.random import generator
 from ..tensor import Tensor, as_tensor, tensor
 
 LOG_TAU = math.log(2 * math.pi)
@@ -44,7 +45,7 @@ class Distribution(Module):
 
     @abstractmethod
     def rsample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
-        """Samples as a differentiable function of the parameters; the noise is drawn on the host from `rng`."""
+        """Samples as a differentiable function of the parameters; `rng` gives the key of the noise."""
 
     @abstractmethod
     def log_prob(self, value: Any) -> Any:
@@ -83,8 +84,9 @@ class Distribution(Module):
         """Standard normal noise of shape S + B + E, in the dtype and on the device of `like`."""
         lead = shape if isinstance(shape, tuple | list) else (shape,)
         full = (*lead, *self.batch_shape, *self.event_shape)
-        rng = generator(type(self).__name__, rng)
-        return tensor(rng.standard_normal(full).astype(like.dtype), device=like.device)
+        key = Tensor(draw_key(generator(type(self).__name__, rng), like.device))
+        noise: Tensor = standard_normal(key, shape=full, dtype=like.dtype)
+        return noise
 
 
 def parameter(value: Any) -> Tensor:

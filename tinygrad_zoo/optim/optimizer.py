@@ -47,7 +47,11 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups = []
         self._flats: list[list[Flat]] = []
-        given = list(params)
+        try:
+            given = list(params)
+        except TypeError as error:
+            hint = "model.parameters()" if hasattr(params, "parameters") else "a list of tensors"
+            raise DTypeError(f"{type(self).__name__}: params is a {type(params).__name__}: write {hint}") from error
         for group in given if given and isinstance(given[0], Mapping) else [{"params": given}]:
             self.add_param_group(group)
 

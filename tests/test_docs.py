@@ -30,8 +30,11 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
     exec(compile(code, str(page), "exec"), {"__name__": "page"})
 
 
-def test_there_are_three_lessons() -> None:
-    assert [page.stem[:2] for page in PAGES[1:]] == ["01", "02", "03"]
+def test_the_readme_leads_to_every_lesson() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    lessons = [f"docs/lessons/{page.name}" for page in PAGES[1:]]
+    assert re.findall(r"\]\((docs/lessons/[^)]+)\)", readme) == lessons
+    assert [page.stem[:2] for page in PAGES[1:]] == [f"{i:02}" for i in range(1, len(lessons) + 1)]
 
 
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *PAGES[1:]], ids=lambda page: page.stem)

@@ -214,12 +214,12 @@ def test_gradients_of_every_parameter(name: str) -> None:
 
     def outputs(x: Any, *parameters: Any) -> Any:
         for (owner, attribute), value in zip(places, parameters, strict=True):
-            setattr(owner, attribute, value)
+            vars(owner)[attribute] = value
         return transform(x)
 
     check_gradients(outputs, x, *[value.detach() for value in values], order=1)
     for (owner, attribute), value in zip(places, values, strict=True):
-        setattr(owner, attribute, value)
+        vars(owner)[attribute] = value
     z, log_det = transform(points(transform, n=20))
     ((z * z).sum() - log_det.sum()).backward()
     assert all(np.abs(p.grad.numpy()).max() > 0 for p in transform.parameters())

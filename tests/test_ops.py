@@ -10,29 +10,46 @@ import pytest
 from hypothesis import given, settings
 
 import tinygrad_zoo as tz
-from tinygrad_zoo.errors import DTypeError, GradientError, IndexingError, ShapeError, TinygradZooError, UsageError
+from tinygrad_zoo import backend
+from tinygrad_zoo.errors import DTypeError, IndexingError, ShapeError, TinygradZooError, UsageError
+from tinygrad_zoo.ops.sampling import Draw, Sample
 from tinygrad_zoo.testing import Executed, op_laws, public_ops, seeds
+from tinygrad_zoo.testing.cupysim.transfers import watch
+from tinygrad_zoo.testing.laws import WAITING, placed
 
 OPS = public_ops()
 EXAMPLES = settings().max_examples // 10  # of a whole row of laws
 
 
 # ---- laws
+@pytest.mark.parametrize(("device", "examples"), [("cpu", EXAMPLES), ("cupysim", max(1, EXAMPLES // 2))])
 @pytest.mark.parametrize("name", OPS)
-def test_an_op_keeps_the_laws(name: str) -> None:
+def test_an_op_keeps_the_laws(name: str, device: str, examples: int) -> None:
     op, ran = OPS[name], Executed()
 
-    @settings(max_examples=EXAMPLES)
+    @settings(max_examples=examples)
     @given(seeds())
     def laws(seed: int) -> None:
         ran.add(op_laws(op, seed))
 
-    laws()
+    with backend.using(device):
+        laws()
+    assert device == "cpu" or ran.laws["copies"] or name in WAITING
     assert ran.laws["forward"] and ran.laws["bad_inputs"] and ran.laws["layouts"]
     if op.differentiable:
         assert ran.order1 > 0 and ran.order2 > 0, "the op's rule was never seen to run in a comparison"
         assert all(ran.laws[law] for law in ("dtypes", "vjp", "writes", "freed"))
         assert ran.worst < 1e-7
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_an_op_that_waits_for_a_device_is_seen_to(name: str) -> None:
+    op = OPS[name]
+    with backend.using("cupysim"), watch() as log:
+        for s in op.samples(Draw(np.random.default_rng(0))):
+            inputs, options = s if isinstance(s, Sample) else (s, {})
+            op(*map(placed, inputs), **{key: placed(value) for key, value in options.items()})
+    assert log.hidden or log.explicit
 
 
 def test_the_enumeration_is_complete() -> None:
@@ -42,8 +59,11 @@ def test_the_enumeration_is_complete() -> None:
     assert all(op.__doc__ for op in OPS.values())
     without = {name for name, op in OPS.items() if not op.differentiable}
     assert without == {
-        *("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "isfinite"),
-        *("all", "any", "argmax", "argmin", "one_hot"),
+        *("eq", "ne", "lt", "le", "gt", "ge", "isfinite", "isinf", "isnan", "isclose"),
+        *("logical_and", "logical_or", "logical_xor", "logical_not"),
+        *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"),
+        *("all", "any", "argmax", "argmin", "argsort", "count_nonzero", "searchsorted", "nonzero", "one_hot"),
+        *("matrix_rank", "standard_normal", "standard_uniform"),
     }
 
 
@@ -198,12 +218,6 @@ def test_cross_entropy_of_ignored_examples_alone() -> None:
     assert not x.grad.numpy().any()
 
 
-def test_a_weight_that_would_lose_its_gradient_is_refused() -> None:
-    weight = tz.tensor(np.ones(3), requires_grad=True)
-    with pytest.raises(GradientError, match=r"weight\.detach\(\)"):
-        tz.cross_entropy(tz.tensor(np.ones((2, 3)), requires_grad=True), np.array([0, 1]), weight).backward()
-
-
 def test_one_key_draws_one_mask() -> None:
     key = tz.draw_key(np.random.default_rng(0))
     x = np.ones(2000)
@@ -308,7 +322,6 @@ def test_an_empty_sum_of_exponentials() -> None:
     "call, message",
     [
         (lambda: tz.binary_cross_entropy_with_logits(tz.ones(3), tz.ones(3), tz.ones((2, 3))), "weight has shape"),
-        (lambda: tz.clip(tz.ones(3), tz.zeros(3), 1.0), "maximum and minimum"),
         (lambda: tz.tensor([2]) ** -1, "negative integer powers"),
         (lambda: tz.mean(tz.ones(3), axis=1), "out of bounds"),
         (lambda: tz.mean(tz.ones(3), axis=0.5), "mean"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinygrad_zoo import backend
 from tinygrad_zoo.ops.sampling import Sample
 from torch_ops import ADAPTED, NOT_IN_TORCH, OPS, TORCH, flat, ours, sample_numbers, samples, theirs
 
@@ -96,11 +97,13 @@ def test_the_golden_file_has_every_op() -> None:
         assert set(goldens.files) == set(TORCH)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cupysim"])
 @pytest.mark.parametrize("name", TORCH)
-def test_an_op_has_the_golden_numbers_of_torch(name: str) -> None:
+def test_an_op_has_the_golden_numbers_of_torch(name: str, device: str) -> None:
     with np.load(GOLDENS) as goldens:
         golden = goldens[name]
-    parts = [np.concatenate([sample_numbers(s), flat(ours(name, s))]) for s in samples(name)]
+    with backend.using(device):
+        parts = [np.concatenate([sample_numbers(s), flat(ours(name, s))]) for s in samples(name)]
     found = np.concatenate(parts)
     assert found.shape == golden.shape, "the samples have changed: run tests/goldens/make_torch_ops.py"
     np.testing.assert_allclose(found, golden, rtol=1e-9, atol=1e-9 * max(1.0, np.abs(golden).max(initial=0)))

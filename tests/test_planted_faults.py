@@ -48,6 +48,9 @@ EQUIVALENT = {
     ("add", "x", 1): "both rules are g",
 }
 
+# Step functions, whose gradient is 0: there is nothing that a fault could change.
+FLAT = {"ceil", "floor", "floor_divide", "round", "sign", "step", "trunc"}
+
 
 @dataclass(frozen=True)
 class Plant:
@@ -68,12 +71,12 @@ def slots(op: Op) -> list[int]:
     return sorted({i for s in samples for i, x in enumerate(s) if hasattr(x, "dtype") and x.dtype.kind == "f"})
 
 
-def plants() -> Iterator[Plant]:
-    for name, op in OPS.items():
-        found = slots(op)
-        for slot in found:
-            yield from (Plant(name, fault, slot) for fault in FAULTS)
-            yield from (Plant(name, op.signature.argument(j), slot) for j in found if j != slot)
+def plants(name: str) -> Iterator[Plant]:
+    op = OPS[name]
+    found = slots(op)
+    for slot in found:
+        yield from (Plant(name, fault, slot) for fault in FAULTS)
+        yield from (Plant(name, op.signature.argument(j), slot) for j in found if j != slot)
 
 
 class _Planted:
@@ -118,26 +121,26 @@ def complaint(check: Callable[[], Any]) -> str | None:
     return None
 
 
-def test_faults_of_rules_are_noticed() -> None:
-    missed, equivalent, noticed = [], set(), 0
-    for plant in plants():
+@pytest.mark.parametrize("name", OPS)
+def test_faults_of_rules_are_noticed(name: str) -> None:
+    noticed = 0
+    for plant in plants(name):
         with _Planted(plant) as planted:
             said = None
             for seed in SEEDS:
                 said = said or complaint(lambda seed=seed: op_laws(planted.op, seed))
         key = (plant.name, plant.fault, plant.slot)
-        if said is not None:
-            noticed += 1
-            assert key not in EQUIVALENT, f"{plant} is listed as equivalent, yet: {said}"
-        elif key in EQUIVALENT:
-            equivalent.add(key)
-        elif planted.changed:
-            missed.append(str(plant))
-    assert equivalent == set(EQUIVALENT)
-    assert noticed > 400
-    assert len(missed) <= 0.01 * noticed, f"{noticed} noticed, missed: {missed}"
+        noticed += said is not None
+        if key in EQUIVALENT:
+            assert said is None, f"{plant} is listed as equivalent, yet: {said}"
+        else:
+            assert said is not None or not planted.changed, f"{plant} was not noticed"
+    assert noticed >= 5 if name not in FLAT else noticed == 0
 
-    print(f"{noticed} faults of rules noticed, {len(missed)} missed, {len(equivalent)} equivalent")
+
+def test_the_plants_are_many() -> None:
+    assert sum(1 for name in OPS for _ in plants(name)) > 1200
+    assert {name for name, _, _ in EQUIVALENT} <= set(OPS)
 
 
 def test_a_complaint_names_the_place() -> None:
@@ -200,7 +203,7 @@ CHECKS: dict[str, Callable[[], Any]] = {
 
 
 def _normed_by_itself(x: Any) -> Any:
-    return tz.layer_norm(x, x, x)
+    return tz.layer_norm(x, x.shape, x, x)
 
 
 KERNEL_INSTEAD = "if op.formula is not None:\n        return _pull_recorded(node, g, needs)\n    else:"

@@ -12,8 +12,9 @@ import numpy as np
 
 from tinygrad_zoo import nn, ops, optim, plotting
 from tinygrad_zoo.data import Split
+from tinygrad_zoo.draws import randn
 from tinygrad_zoo.recipe import Bar, Batch, Config, Parts, Recipe, State
-from tinygrad_zoo.tensor import Tensor, randn, tensor
+from tinygrad_zoo.tensor import Tensor, tensor
 from tinygrad_zoo.training import fit
 
 

@@ -12,6 +12,7 @@ import tinygrad_zoo as tz
 from tinygrad_zoo.autograd import gradients
 from tinygrad_zoo.ops.sampling import Draw, Sample
 from tinygrad_zoo.testing import public_ops
+from tinygrad_zoo.testing.laws import placed
 
 torch = oracles.load("torch")
 F = oracles.load("torch.nn.functional")
@@ -36,7 +37,84 @@ def _getitem_adjoint(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
 def _take_adjoint(x: Any, indices: Any, axis: int, size: int) -> Any:
     shape = list(x.shape)
     shape[axis] = size
-    return torch.zeros(shape, dtype=x.dtype).scatter_add(axis, indices, x)
+    return torch.zeros(shape, dtype=x.dtype).scatter_add(axis, indices.expand(x.shape), x)
+
+
+def _mirrored(x: Any, upper: bool) -> Any:
+    """The symmetric matrix of the triangle that we read: PyTorch's gradient is that of both."""
+    return x.triu() + x.triu(1).mT if upper else x.tril() + x.tril(-1).mT
+
+
+def _turn(vectors: Any) -> Any:
+    """What gives columns our signs: the first entry of at least 0.65 of the largest is positive."""
+    large = (vectors.abs() >= 0.65 * vectors.abs().amax(-2, keepdim=True)).to(torch.int64)
+    return torch.sign(vectors.gather(-2, large.argmax(-2, keepdim=True))).detach()
+
+
+def _eigh(x: Any, UPLO: str) -> Any:
+    w, v = torch.linalg.eigh(_mirrored(x, UPLO == "U"))
+    return w, v * _turn(v)
+
+
+def _svd(x: Any, full_matrices: bool) -> Any:
+    u, s, vh = torch.linalg.svd(x, full_matrices=full_matrices)
+    turn = _turn(u)
+    return u * turn, s, vh * turn.mT
+
+
+def _written(x: Any, at: Any, values: Any) -> Any:
+    """x with the values at flat positions, the last of those at one: PyTorch says nothing of repeated ones."""
+    last = np.full(x.numel(), -1)
+    for k, place in enumerate(at.ravel().tolist()):
+        last[place] = k
+    last = torch.as_tensor(last)
+    values = torch.as_tensor(values, dtype=x.dtype).expand(at.shape).ravel()
+    flat = torch.cat([x.ravel(), values])
+    return flat[torch.where(last >= 0, last + x.numel(), torch.arange(x.numel()))].reshape(x.shape)
+
+
+def _index_put(x: Any, values: Any, indices: Any, accumulate: bool) -> Any:
+    at = _positions(tuple(x.shape), indices)
+    if not accumulate:
+        return _written(x, at, values)
+    return x.ravel().index_put((at,), values.expand(at.shape), accumulate=True).reshape(x.shape)
+
+
+def _scatter(x: Any, index: Any, src: Any, axis: int) -> Any:
+    if not x.ndim:
+        return x.scatter(0, index, src)
+    grid = list(np.indices(tuple(index.shape)))
+    grid[axis] = index.numpy()
+    if isinstance(src, torch.Tensor) and src.ndim:
+        src = src[tuple(slice(n) for n in index.shape)]
+    return _written(x, _positions(tuple(x.shape), tuple(grid)), src)
+
+
+def _linear_recurrence(a: Any, b: Any, axis: int) -> Any:
+    if not b.numel() or not b.ndim:
+        return b + 0 * a
+    out: list[Any] = []
+    for row, add in zip(a.unbind(axis), b.unbind(axis), strict=True):
+        out.append(row * out[-1] + add if out else 0 * row + add)
+    return torch.stack(out, axis)
+
+
+def _norm(x: Any, p: Any, axis: Any, keepdims: bool) -> Any:
+    return torch.linalg.vector_norm(x, 2 if p == "fro" else p, _dims(x, axis) or None, keepdim=keepdims)
+
+
+def _prod(x: Any, axis: Any, keepdims: bool, dtype: Any) -> Any:
+    for d in sorted((a % x.ndim for a in _dims(x, axis)) if x.ndim else (), reverse=True):
+        x = x.prod(d, keepdim=keepdims)
+    return x.clone()
+
+
+def _pad(x: Any, pad: Any, mode: str, value: float) -> Any:
+    if mode == "constant":
+        return F.pad(x, pad, mode, value)
+    shape = (1,) * (len(pad) // 2 + 2 - x.ndim) + tuple(x.shape)  # it pads 1, 2 or 3 axes behind two others
+    out = F.pad(x.reshape(shape), pad, mode)
+    return out.reshape(tuple(out.shape)[len(shape) - x.ndim :])
 
 
 def _expand_dims(x: Any, axis: Any) -> Any:
@@ -52,6 +130,36 @@ def _layer_norm(x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: floa
     return F.layer_norm(x, shape, weight, bias, eps)
 
 
+def _batch_norm(x: Any, mean: Any, var: Any, weight: Any, bias: Any, training: bool, eps: float) -> Any:
+    weight = torch.ones(x.shape[1], dtype=x.dtype) if weight is None else weight  # as above
+    if training:
+        return F.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+    mean, var, weight, bias = (
+        None if a is None else a.reshape(-1, *(1,) * (x.ndim - 2)) for a in (mean, var, weight, bias)
+    )
+    return (x - mean) / (var + eps).sqrt() * weight + (0 if bias is None else bias)  # its own gives mean no gradient
+
+
+def _batch_norm_with_statistics(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    axes = (0, *range(2, x.ndim))
+    return _batch_norm(x, None, None, weight, bias, True, eps), x.mean(axes), x.var(axes, correction=0)
+
+
+def _instance_norm(x: Any, mean: Any, var: Any, weight: Any, bias: Any, use_input_stats: bool, eps: float) -> Any:
+    if not use_input_stats:
+        return _batch_norm(x, mean, var, weight, bias, False, eps)
+    weight = torch.ones(x.shape[1], dtype=x.dtype) if weight is None else weight
+    return F.instance_norm(x, None, None, weight, bias, True, 0.0, eps)
+
+
+def _multi_margin_loss(input: Any, target: Any, weight: Any, p: int, margin: float, reduction: str) -> Any:
+    """Its own has no second derivative: tests/test_losses.py compares values and gradients with that."""
+    true = input.gather(-1, target[..., None])
+    others = F.relu(margin - true + input) ** p * (1 - F.one_hot(target, input.shape[-1]))
+    loss = others.sum(-1) / input.shape[-1] * (1 if weight is None else weight[target])
+    return {"mean": loss.mean, "sum": loss.sum, "none": loss.clone}[reduction]()
+
+
 # Our name -> the same in PyTorch, called with our arrays by position and our settings by keyword. An op that is not
 # named here, nor in NOT_IN_TORCH, is PyTorch's function of its own name, with `dim` for `axis`.
 ADAPTED: dict[str, Callable[..., Any]] = {
@@ -61,53 +169,134 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "argmax": lambda x, axis, keepdims: torch.argmax(x, axis, keepdim=keepdims),
     "argmin": lambda x, axis, keepdims: torch.argmin(x, axis, keepdim=keepdims),
     "astype": lambda x, dtype: x.to(getattr(torch, dtype)),
+    "batch_norm": _batch_norm,
+    "batch_norm_with_statistics": _batch_norm_with_statistics,
+    "binary_cross_entropy": lambda input, target, weight, reduction: F.binary_cross_entropy(
+        input, target.to(input.dtype), weight, reduction=reduction
+    ),
     "binary_cross_entropy_with_logits": lambda input, target, weight, pos_weight, reduction: (
         F.binary_cross_entropy_with_logits(input, target, weight, pos_weight=pos_weight, reduction=reduction)
     ),
     "broadcast_to": lambda x, shape: x.expand(shape),
+    "cdist": lambda x1, x2, p: torch.linalg.vector_norm(  # its own has no second derivative but for p = 2
+        x1[..., :, None, :] - x2[..., None, :, :], p, -1
+    ),
+    "cholesky": lambda x, upper: torch.linalg.cholesky(_mirrored(x, upper), upper=upper),
     "clip": lambda x, min, max: torch.clamp(x, min, max),
+    "cofactor": lambda x: torch.linalg.det(x)[..., None, None] * torch.linalg.inv(x).mT,
+    "count_nonzero": lambda x, axis, keepdims: torch.count_nonzero(x, _dims(x, axis)),
     "concat": lambda *arrays, axis: torch.cat(arrays, axis),
     "copy": lambda x: x.clone(),
+    "cross": lambda x, y, axis: torch.linalg.cross(*torch.broadcast_tensors(x, y), dim=axis),
     "cross_entropy": lambda input, target, weight, **settings: F.cross_entropy(input, target, weight, **settings),
-    "cumsum": lambda x, axis: torch.cumsum(x, axis),
+    "cumprod": lambda x, axis, dtype: torch.cumprod(x, axis),
+    "cumsum": lambda x, axis, dtype: torch.cumsum(x, axis),
+    "diff": lambda x, prepend, append, n, axis: torch.diff(x, n, axis, prepend, append),
+    "diagonal_adjoint": lambda x, offset, dim1, dim2, shape: torch.diagonal_scatter(
+        torch.zeros(shape, dtype=x.dtype), x, offset, dim1, dim2
+    ),
+    "eigh": _eigh,
+    "eigvalsh": lambda x, UPLO: torch.linalg.eigvalsh(_mirrored(x, UPLO == "U")),
+    "einsum": lambda *arrays, equation: torch.einsum(equation, *arrays),
     "elu": lambda x, alpha: F.elu(x, alpha),
-    "embedding": lambda input, weight: F.embedding(input, weight),
+    "embedding": lambda input, weight, padding_idx: F.embedding(input, weight, padding_idx),
     "expand_dims": _expand_dims,
     "flip": lambda x, axis: torch.flip(x, _dims(x, axis)),
+    "floor_divide": lambda x, y: torch.div(x, y, rounding_mode="floor"),  # floor_divide has no derivative, not even 0
+    "gather": lambda x, index, axis: torch.gather(x, axis, index),
+    "geglu": lambda gate, value, approximate: F.gelu(gate, approximate=approximate) * value,
     "gelu": lambda x, approximate: F.gelu(x, approximate=approximate),
     "getitem": lambda x, index: torch.take(x, _positions(tuple(x.shape), index)),
     "getitem_adjoint": _getitem_adjoint,
+    "group_norm": lambda x, weight, bias, num_groups, eps: F.group_norm(
+        x, num_groups, torch.ones(x.shape[1], dtype=x.dtype) if weight is None else weight, bias, eps
+    ),
+    "hardsigmoid": lambda x: F.relu6(x + 3) / 6,  # its own has no second derivative, and 1/6 in float32 for the first
+    "heaviside": lambda x, values: torch.heaviside(x.to(values.dtype), values),
+    "hinge_loss": lambda input, target, reduction: {"mean": torch.mean, "sum": torch.sum, "none": torch.clone}[
+        reduction
+    ](torch.clamp(1 - target * input, min=0)),
+    "huber_loss": lambda input, target, weight, **settings: F.huber_loss(input, target, weight=weight, **settings),
+    "index_add": lambda x, index, source, axis, alpha: torch.index_add(x, axis, index, source, alpha=alpha),
+    "index_put": _index_put,
+    "index_select": lambda x, index, axis: torch.index_select(x, axis, index),
+    "instance_norm": _instance_norm,
     "inv": lambda x: torch.linalg.inv(x),
+    "l1_loss": lambda input, target, weight, reduction: F.l1_loss(input, target, reduction=reduction, weight=weight),
     "layer_norm": _layer_norm,
     "leaky_relu": lambda x, negative_slope: F.leaky_relu(x, negative_slope),
     "linear": lambda x, weight, bias: F.linear(x, weight, bias),
+    "linear_recurrence": _linear_recurrence,
     "logsumexp": lambda x, axis, keepdims: torch.logsumexp(x, _dims(x, axis), keepdim=keepdims),
+    "matrix_rank": lambda x, atol, rtol, hermitian: torch.linalg.matrix_rank(x, atol=atol, rtol=rtol),
     "max": lambda x, axis, keepdims: torch.amax(x, _dims(x, axis), keepdim=keepdims),
-    "mean": lambda x, axis, keepdims: torch.mean(x, _dims(x, axis), keepdim=keepdims),
+    "maxout": lambda x, pool_size, axis: x.unflatten(axis, (-1, pool_size)).amax(axis % x.ndim + 1),
+    "mean": lambda x, axis, keepdims, dtype: torch.mean(x, _dims(x, axis), keepdim=keepdims),
+    "median": lambda x, axis, keepdims: torch.median(x) if axis is None else tuple(torch.median(x, axis, keepdims)),
     "min": lambda x, axis, keepdims: torch.amin(x, _dims(x, axis), keepdim=keepdims),
-    "mse_loss": lambda input, target, reduction: F.mse_loss(input, target, reduction=reduction),
+    "mse_loss": lambda input, target, weight, reduction: F.mse_loss(input, target, reduction=reduction, weight=weight),
+    "multi_margin_loss": _multi_margin_loss,
+    "nll_loss": lambda input, target, weight, **settings: F.nll_loss(input, target, weight, **settings),
+    "norm": _norm,
     "one_hot": lambda x, num_classes: F.one_hot(x, num_classes),
+    "pad": _pad,
     "permute": lambda x, dims: torch.permute(x, dims),
-    "reshape": lambda x, shape: torch.reshape(x, shape),
-    "slogdet": lambda x: tuple(torch.linalg.slogdet(x)),
-    "softmax": lambda x, axis: F.softmax(x, axis),
-    "softplus": lambda x, beta: F.softplus(x, beta, threshold=700),
-    "solve_triangular": lambda a, b, upper, unitriangular: torch.linalg.solve_triangular(
-        a, b, upper=upper, unitriangular=unitriangular
+    "pinv": lambda x, atol, rtol, hermitian: torch.linalg.pinv(
+        _mirrored(x, False) if hermitian else x, atol=atol, rtol=rtol, hermitian=hermitian
     ),
+    "qr": lambda x, mode: torch.linalg.qr(x, mode),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "reglu": lambda gate, value: F.relu(gate) * value,
+    "relu_squared": lambda x: F.relu(x) ** 2,
+    "prod": _prod,
+    "repeat_interleave": lambda x, repeats, axis, output_size: torch.repeat_interleave(
+        x, repeats if isinstance(repeats, int) else torch.as_tensor(repeats), axis
+    ),
+    "reshape": lambda x, shape: torch.reshape(x, shape),
+    "rms_norm": lambda x, weight, normalized_shape, eps: F.rms_norm(x, normalized_shape or x.shape[-1:], weight, eps),
+    "roll": lambda x, shifts, dims: torch.roll(x, shifts, () if dims is None else dims),
+    "scatter": _scatter,
+    "scatter_add": lambda x, index, src, axis: torch.scatter_add(
+        x,
+        axis,
+        index,
+        src[tuple(slice(n) for n in index.shape)],  # whose backward raises for a longer src
+    ),
+    "searchsorted": lambda rows, values, sorter, **settings: torch.searchsorted(
+        rows, values, sorter=sorter, **settings
+    ),
+    "slogdet": lambda x: tuple(torch.linalg.slogdet(x)),
+    "softmax": lambda x, axis, dtype: F.softmax(x, axis, dtype=dtype),
+    "softplus": lambda x, beta, threshold: F.softplus(x, beta, min(threshold, 700)),
+    "solve": lambda a, b, left: torch.linalg.solve(a, b, left=left),
+    "solve_triangular": lambda a, b, **settings: torch.linalg.solve_triangular(a, b, **settings),
     "split": lambda x, split_size_or_sections, axis: torch.split(x, split_size_or_sections, axis),
     "squeeze": lambda x, axis: torch.squeeze(x, _dims(x, axis)),
     "stack": lambda *arrays, axis: torch.stack(arrays, axis),
     "std": lambda x, axis, correction, keepdims: torch.std(x, _dims(x, axis), correction=correction, keepdim=keepdims),
-    "sum": lambda x, axis, keepdims: torch.sum(x, _dims(x, axis), keepdim=keepdims) if x.ndim else x.sum(),
+    "step": lambda x: F.relu(torch.sign(x)),  # heaviside has no derivative, not even 0
+    "sum": lambda x, axis, keepdims, dtype: (
+        torch.sum(x, dims, keepdim=keepdims) if x.ndim and (dims := _dims(x, axis)) else x.clone()  # () is all to torch
+    ),
+    "svd": _svd,
     "swapaxes": lambda x, axis1, axis2: torch.swapaxes(x, axis1, axis2),
+    "swiglu": lambda gate, value: F.silu(gate) * value,
+    "swish": lambda x, beta: x * torch.sigmoid(beta * x),
     "take_along_axis": lambda x, indices, axis: torch.take_along_dim(x, indices, axis),
     "take_along_axis_adjoint": _take_adjoint,
+    "tensor_split": lambda x, indices_or_sections, axis: torch.tensor_split(
+        x, torch.as_tensor(indices_or_sections), axis
+    ),
+    "trace": lambda x, offset: x.diagonal(offset, -2, -1).sum(-1),
+    "unflatten": lambda x, axis, sizes: torch.unflatten(x, axis, sizes),
     "var": lambda x, axis, correction, keepdims: torch.var(x, _dims(x, axis), correction=correction, keepdim=keepdims),
 }
 
 NOT_IN_TORCH = {
     "dropout": "its mask comes from our Philox key, PyTorch's from its own generator",
+    "rrelu": "its slopes come from our Philox key, PyTorch's from its own generator",
+    "standard_normal": "its numbers come from our Philox key, PyTorch's from its own generator",
+    "standard_uniform": "its numbers come from our Philox key, PyTorch's from its own generator",
     "to_device": "moves between NumPy and CuPy, which PyTorch does not know",
 }
 
@@ -117,6 +306,8 @@ def _namesake(name: str) -> Callable[..., Any]:
 
     def call(*inputs: Any, **settings: Any) -> Any:
         places = [torch, F, torch.linalg, torch.special]
+        if "reduction" in settings:  # which torch's own losses number
+            places = [F]
         function = next(getattr(place, name) for place in places if hasattr(place, name))
         inputs = inputs[: max((i + 1 for i, x in enumerate(inputs) if x is not None), default=0)]
         return function(*inputs, **{THEIR_NAMES.get(key, key): value for key, value in settings.items()})
@@ -131,7 +322,12 @@ TORCH = {name: ADAPTED.get(name, _namesake(name)) for name in OPS if name not in
 # The inputs that one of the two libraries gives no gradient.
 FIXED: dict[str, tuple[int, ...]] = {
     "binary_cross_entropy_with_logits": (2, 3),  # weight and pos_weight: not in PyTorch
-    "cross_entropy": (2,),  # weight: in neither
+    "binary_cross_entropy": (2,),
+    "cross_entropy": (2,),
+    "heaviside": (0, 1),  # in PyTorch neither
+    "multi_margin_loss": (2,),
+    "nll_loss": (2,),
+    "soft_margin_loss": (1,),
 }
 
 
@@ -159,28 +355,30 @@ def ours(name: str, sample: Sample, dtype: str = "float64") -> list[list[Any]]:
     wrt = [x for i, x in enumerate(inputs) if _is_float(x) and i not in fixed and op.differentiable]
     for x in wrt:
         x.requires_grad = True
-    made = op(*inputs, **sample.settings)
+    made = op(*inputs, **{key: placed(value) for key, value in sample.settings.items()})
     made = made if isinstance(made, tuple) else (made,)
     values = [y.numpy() for y in made]
     live = [y for y in made if y.requires_grad]
-    if not live:
-        return [values]
+    return [values, *our_derivatives(live, wrt, dtype)] if live else [values]
 
-    def pulled(outputs: list[Any], leaves: list[Any], cotangents: list[Any], create_graph: bool) -> list[Any]:
-        found = gradients(outputs, leaves, cotangents, create_graph=create_graph)
+
+def our_derivatives(outputs: Sequence[Any], wrt: Sequence[Any], dtype: str = "float64", orders: int = 2) -> Any:
+    """The gradients of `wrt` for drawn cotangents of the outputs; theirs for drawn v, in `wrt` and the cotangents."""
+
+    def pulled(ys: Sequence[Any], leaves: Sequence[Any], gs: Sequence[Any], create_graph: bool) -> list[Any]:
+        held = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad]
+        found = gradients([y for y, _ in held], leaves, [g for _, g in held], create_graph=create_graph)
         return [tz.zeros(x.shape, dtype=x.dtype) if g is None else g for g, x in zip(found, leaves, strict=True)]
 
-    ws = [tz.tensor(w, requires_grad=True) for w in _draws([y.shape for y in live], dtype, 1)]
-    raw = pulled(live, wrt, ws, False)
-    first = pulled(live, wrt, ws, True)
+    ws = [tz.tensor(w, requires_grad=True) for w in _draws([y.shape for y in outputs], dtype, 1)]
+    raw = pulled(outputs, wrt, ws, False)
+    if orders == 1:
+        return [[g.numpy() for g in raw]]
+    first = pulled(outputs, wrt, ws, True)
     for a, b in zip(raw, first, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-4 if dtype == "float32" else 1e-10)
     vs = [tz.tensor(v) for v in _draws([g.shape for g in first], dtype, 2)]
-    held = [(g, v) for g, v in zip(first, vs, strict=True) if g.requires_grad]
-    leaves = [*wrt, *ws]
-    second = pulled([g for g, _ in held], leaves, [v for _, v in held], False) if held else []
-    second = second or [tz.zeros(x.shape, dtype=x.dtype) for x in leaves]
-    return [values, [g.numpy() for g in raw], [h.numpy() for h in second]]
+    return [[g.numpy() for g in raw], [h.numpy() for h in pulled(first, [*wrt, *ws], vs, False)]]
 
 
 def theirs(name: str, sample: Sample, dtype: str = "float64") -> list[list[Any]]:
@@ -198,21 +396,27 @@ def theirs(name: str, sample: Sample, dtype: str = "float64") -> list[list[Any]]
     made = tuple(made) if isinstance(made, (tuple, list)) else (made,)
     values = [y.numpy(force=True) for y in made]
     live = [y for y in made if y.requires_grad]
-    if not live:
-        return [values]
+    return [values, *their_derivatives(live, wrt, dtype)] if live else [values]
 
-    def pulled(outputs: list[Any], leaves: list[Any], cotangents: list[Any]) -> list[Any]:
-        found = torch.autograd.grad(outputs, leaves, cotangents, create_graph=True, allow_unused=True)
+
+def their_derivatives(outputs: Sequence[Any], wrt: Sequence[Any], dtype: str = "float64", orders: int = 2) -> Any:
+    """The same by PyTorch."""
+
+    def pulled(ys: Sequence[Any], leaves: Sequence[Any], gs: Sequence[Any], create_graph: bool) -> list[Any]:
+        held = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad]
+        if not held:
+            return [torch.zeros_like(x) for x in leaves]
+        ys, gs = zip(*held, strict=True)
+        found = torch.autograd.grad(ys, leaves, gs, create_graph=create_graph, retain_graph=True, allow_unused=True)
         return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True)]
 
-    ws = [torch.as_tensor(w).requires_grad_() for w in _draws([y.shape for y in live], dtype, 1)]
-    first = pulled(live, wrt, ws)
+    ws = [torch.as_tensor(w).requires_grad_() for w in _draws([y.shape for y in outputs], dtype, 1)]
+    first = pulled(outputs, wrt, ws, orders == 2)
+    if orders == 1:
+        return [[g.numpy(force=True) for g in first]]
     vs = [torch.as_tensor(v) for v in _draws([g.shape for g in first], dtype, 2)]
-    held = [(g, v) for g, v in zip(first, vs, strict=True) if g.requires_grad]
-    leaves = [*wrt, *ws]
-    second = pulled([g for g, _ in held], leaves, [v for _, v in held]) if held else []
-    second = second or [torch.zeros_like(x) for x in leaves]
-    return [values, [g.numpy(force=True) for g in first], [h.numpy(force=True) for h in second]]
+    second = pulled(first, [*wrt, *ws], vs, False)
+    return [[g.numpy(force=True) for g in first], [h.numpy(force=True) for h in second]]
 
 
 def flat(results: Sequence[Sequence[Any]]) -> Any:

@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("name", metavar="NAME", help="its name or its row, as `list` shows them")
     train.add_argument("--steps", type=int, metavar="N", help="how many updates (default: the recipe's)")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, batches and noise (default: 0)")
-    train.add_argument("--device", metavar="D", help="cpu, cupy or cupy:1 (default: TINYGRAD_ZOO_BACKEND's)")
+    train.add_argument(
+        "--device", metavar="D", help="cpu, cupy or cupy:1; cupysim for tests (default: TINYGRAD_ZOO_BACKEND's)"
+    )
     train.add_argument(
         "--out", type=Path, metavar="DIR", help="the run folder (default: runs/NAME, then runs/NAME-2 …)"
     )

@@ -15,13 +15,23 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Op, gradients
-from ..backend import default_device, on_host, to_device, to_host
+from ..backend import default_device, namespace, to_device, to_host
 from ..errors import GradientError, TinygradZooError
 from ..ops.sampling import Draw, Sample
 from ..tensor import Tensor
 from ..variable import Variable
 from .gradients import check_gradients
 from .layouts import LAYOUTS, zero_stride
+
+BY_MASK = "how many entries a boolean mask selects is the shape of the result"
+# The ops that wait for a device, and why they must: all others run on it without a copy to the host.
+WAITING = {
+    "getitem": BY_MASK,
+    "index_put": BY_MASK,
+    "masked_select": BY_MASK,
+    "nonzero": "how many entries are not zero is the shape of the result",
+    "to_device": "it is the copy",
+}
 
 
 class LawError(TinygradZooError, AssertionError):
@@ -53,7 +63,8 @@ def op_laws(op: Op, seed: int = 0) -> Executed:
     gradients agree · every memory layout gives the same · f(x, x) counts both places · the vjp is linear in g and
     adjoint to the jvp · nothing is written, memory is shared only by view rows, and a write after the forward is
     noticed · two walks and two calls give the same bits · the graph is freed without the collector · bad inputs raise
-    typed errors. Raises LawError or GradientCheckError.
+    typed errors · on the stand-in for CuPy, forward and rules copy nothing to the host. Raises LawError or
+    GradientCheckError.
 
     >>> from tinygrad_zoo import ops
     >>> ran = op_laws(ops.mul)
@@ -124,10 +135,10 @@ def _derived_inputs(op: Op, rng: np.random.Generator) -> list[tuple[Any, ...]]:
     return made
 
 
-def _placed(value: Any) -> Any:
+def placed(value: Any) -> Any:
     """A sample's value with its arrays on the device under test."""
     if isinstance(value, tuple):
-        return tuple(_placed(v) for v in value)
+        return tuple(placed(v) for v in value)
     return to_device(value, default_device()) if isinstance(value, np.ndarray) else value
 
 
@@ -168,8 +179,8 @@ class _Case:
     def __init__(self, op: Op, inputs: tuple[Any, ...], settings: dict[str, Any], seed: int, ran: Executed) -> None:
         self.op, self.seed, self.ran = op, seed, ran
         self.host_inputs, self.host_settings = inputs, settings
-        self.inputs = [_placed(x) for x in inputs]
-        self.settings = {name: _placed(value) for name, value in settings.items()}
+        self.inputs = [placed(x) for x in inputs]
+        self.settings = {name: placed(value) for name, value in settings.items()}
         self.floats = [i for i, x in enumerate(inputs) if _is_array(x) and x.dtype.kind == "f"]
         self.moving = self.floats if op.differentiable else []
         self.rng = np.random.default_rng([seed, 1])
@@ -179,7 +190,7 @@ class _Case:
         return LawError(f"{self.op}, {law}: {what}{shown}")
 
     def all_laws(self) -> None:
-        laws = [self.forward, self.gradients, self.dtypes, self.layouts, self.bad_inputs]
+        laws = [self.forward, self.gradients, self.dtypes, self.layouts, self.bad_inputs, self.copies]
         if self.moving:
             laws += [self.promotion, self.repeated, self.vjp, self.writes, self.freed, self.output_alone]
         for law in laws:
@@ -367,7 +378,7 @@ class _Case:
             owners = [x for x in tensors if isinstance(x, Variable)]
             if self.op.view and y.version is not owners[0].version:
                 raise self.fail("writes", "a view must share the version of its input")
-            if not self.op.view and any(on_host(y.data) and np.may_share_memory(y.data, x.data) for x in owners):
+            if not self.op.view and any(namespace(y.data).may_share_memory(y.data, x.data) for x in owners):
                 raise self.fail("writes", "the result shares memory with an input: flag the row with view=True")
         for what, create_graph in itertools.product(("an input", "the result"), (False, True)):
             leaves, outputs = self.graph(self.inputs)
@@ -428,10 +439,31 @@ class _Case:
         if fits_nothing:
             bad.append(("a shape that fits nothing", np.ones((7, 11, 13), dtype=self.inputs[last].dtype)))
         for what, value in bad:
-            arguments = replaced(last, _placed(value))
+            arguments = replaced(last, placed(value))
             self.must_raise("bad inputs", TinygradZooError, partial(self.call, arguments), what)
             self.must_raise("bad inputs", TinygradZooError, partial(self.call, self.tensors(arguments)), what)
             self.ran.laws["bad_inputs"] += 1
+
+    def copies(self) -> None:
+        """On a device, the forward and the rules of both orders run without a copy to the host."""
+        reason = WAITING.get(self.op.__name__)
+        held = [x for value in (*self.inputs, *self.settings.values()) for x in _tuple(value)]
+        masked = any(_is_array(x) and x.dtype == bool for x in held)
+        if default_device() != "cupysim:0" or (reason and (masked or reason is not BY_MASK)):
+            return
+        from .cupysim.transfers import HiddenCopyError, forbid_sync
+
+        try:
+            with forbid_sync():
+                leaves, outputs = self.graph(self.inputs)
+                ws = [Tensor(w.data, requires_grad=True) for w in self.cotangents(outputs)]
+                gradients(outputs, leaves, ws)
+                rows = [g for g in gradients(outputs, leaves, ws, create_graph=True) if g is not None]
+                rows = [g for g in rows if g.requires_grad]
+                gradients(rows, [*leaves, *ws], self.cotangents(rows))
+        except HiddenCopyError as error:
+            raise self.fail("copies", f"{error} in its forward or rule, and so waits for the device") from error
+        self.ran.laws["copies"] += 1
 
     def must_raise(self, law: str, kind: type[Exception], call: Callable[[], Any], what: str) -> None:
         try:

@@ -69,7 +69,7 @@ def _checked(name: str, op: Op, examples: int, seed: int) -> dict[str, Any]:
         message = "no comparison ran"
     line: dict[str, Any] = {
         "op": name,
-        "backend": "numpy" if default_device() == HOST else "cupy",
+        "backend": "numpy" if default_device() == HOST else default_device().partition(":")[0],
         "order1": order1,
         "order2": order2,
     }

@@ -90,6 +90,7 @@ PACKAGE = {
     "allclose": "write numpy.allclose(x.numpy(), y.numpy())",
     "equal": "write bool((x == y).all())",
     "is_tensor": "write isinstance(x, tinygrad_zoo.Tensor)",
+    "triangular_solve": "write solve_triangular(a, b, upper=True)",
     "vmap": "ops take batches: put the batch on the first axis",
     "pi": "write math.pi",
     "inf": "write math.inf",

@@ -115,7 +115,7 @@ class GLU(OpModule, op=ops.glu): ...
 
 
 # ---- of a gate and a value
-class Bilinear(OpModule, op=ops.mul): ...
+class BilinearGLU(OpModule, op=ops.mul): ...
 
 
 class ReGLU(OpModule, op=ops.reglu): ...
@@ -299,7 +299,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "log_softmax": _known(LogSoftmax, 1990, "Bridle", "eye(len(p)) - p", "smooth", of="a vector"),
     "maxout": _known(Maxout, 2013, "arXiv 1302.4389", "[x == x.max()]", "monotone", of="a vector", axis=-1),
     "glu": _known(GLU, 2016, "arXiv 1612.08083", "value * σ(gate) * (1 - σ(gate))", "smooth", of="a vector"),
-    "bilinear": _known(Bilinear, 2020, "arXiv 2002.05202", "value", "smooth", of="gate and value"),
+    "bilinear": _known(BilinearGLU, 2020, "arXiv 2002.05202", "value", "smooth", of="gate and value"),
     "reglu": _known(ReGLU, 2020, "arXiv 2002.05202", "where(gate > 0, value, 0)", "", of="gate and value"),
     "geglu": _known(
         GEGLU, 2020, "arXiv 2002.05202", "value * (Φ(gate) + gate * φ(gate))", "smooth", of="gate and value"

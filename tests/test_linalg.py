@@ -481,3 +481,14 @@ def test_a_bad_call_raises_an_error_that_says_what_is_wrong(case: str) -> None:
 def test_the_alphabet_is_long_enough() -> None:
     x = np.ones((1,) * 20)
     assert ops.einsum(string.ascii_letters[:20] + "...", x).shape == (1,) * 20
+
+
+@pytest.mark.parametrize("device", ["cpu", "cupysim"])
+def test_nan_propagates_through_systems_of_equations(device: str) -> None:
+    a, b = tz.tensor([[2.0, 0.0], [1.0, 1.0]], device=device), tz.tensor([[np.nan], [1.0]], device=device)
+    assert np.isnan(tz.solve_triangular(a, b, upper=False).numpy()).all()
+    assert np.isnan(tz.solve(a, b).numpy()).all()
+    x = (a @ a.T).requires_grad_()
+    with np.errstate(all="ignore"):
+        tz.cholesky(x).log().diagonal().sum().backward()  # log 0 beside the diagonal: 0 / 0 in its gradient
+    assert np.isnan(x.grad.numpy()).any()

@@ -208,6 +208,7 @@ def solve_triangular(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) ->
     a_stack = xp.broadcast_to(a, lead + a.shape[-2:]).reshape(count, *a.shape[-2:])
     b_stack = xp.broadcast_to(b, lead + b.shape[-2:]).reshape(count, *b.shape[-2:])
     out = xp.empty(b_stack.shape, dtype=xp.result_type(a, b))
+    settings = {"lower": lower, "unit_diagonal": unit_diagonal, "check_finite": False}  # NaN and Inf propagate
     for i in range(count if out.size else 0):
-        out[i] = linalg.solve_triangular(a_stack[i], b_stack[i], lower=lower, unit_diagonal=unit_diagonal)
+        out[i] = linalg.solve_triangular(a_stack[i], b_stack[i], **settings)
     return out.reshape(lead + b.shape[-2:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import dtypes
 from .variable import Variable
@@ -13,8 +13,9 @@ class Casts(Variable):
 
     __slots__ = ()
 
-    def to(self, target: Any) -> Any:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # Tensor's own
+
+        def to(self, target: Any) -> Any: ...
 
     def half(self) -> Any:
         """In float16."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from .jit import enabled
 
 Array: TypeAlias = Any  # numpy.ndarray, cupy.ndarray
 _COMPILED = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
@@ -94,11 +95,10 @@ def loops(package: str, *arrays: Array) -> Any:
     for array in arrays:
         if type(array) is not np.ndarray or not array.flags.carray or array.shape != shape or array.dtype != dtype:
             return None
-    return _module(package) if dtype in _COMPILED else None
+    return module(package) if dtype in _COMPILED else None
 
 
 @functools.cache
-def _module(package: str) -> Any:
-    """`package`.cpu, or None where NUMBA_DISABLE_JIT asks for plain Python: the formula is faster than that."""
-    disabled = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-    return None if disabled else importlib.import_module(f"{package}.cpu")
+def module(package: str) -> Any:
+    """`package`.cpu, or None where kernels are turned off: the formula serves."""
+    return importlib.import_module(f"{package}.cpu") if enabled() else None

@@ -1,0 +1,202 @@
+"""Kernels: loops that Numba compiles on first use, once for every dtype, and keeps on disk.
+
+    @kernel("void(T[::1], T[::1], i8)", parallel=True)
+    def double(x, out, parts):
+        for part in prange(parts):
+            for i in range(*share(part, parts, x.size)):
+                out[i] = x[i] + x[i]
+
+    parts = threads.parts(x.size)              # 1 where threads would cost more than they bring
+    double[x.dtype, parts](x, out, parts)
+
+What is compiled depends on the dtype and on whether there is more than one part: with one part `prange` is `range` and
+no thread is woken. Results depend on the call and on the number of threads that was set, never on what happens to be
+compiled already.
+
+**The folder.** Machine code lies in `kernels-HASH` below TINYGRAD_ZOO_CACHE (default: the user's cache folder). HASH is of
+every kernel source, of Numba's and Python's versions, and of the processor's features and vector width: Numba renews a
+kernel when its own file changes, but not when a function that it calls from another file does. Where the folder can't
+be written, what it holds is used, and the rest is compiled for this process alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "boundscheck": False}
+# Sums may be reordered and products fused into them, which vectorizing needs; NaN and Inf stay what they are.
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+COMPILED = (np.dtype(np.float32), np.dtype(np.float64))
+KERNELS: list[Kernel | Routine] = []  # all that were imported, for `tinygrad-zoo warmup`
+
+
+@functools.cache
+def enabled() -> bool:
+    """Whether kernels serve at all: NUMBA_DISABLE_JIT=1 or TINYGRAD_ZOO_KERNELS=off select the formulas, for the process."""
+    choice = os.environ.get("TINYGRAD_ZOO_KERNELS", "").strip().lower() or "on"
+    if choice not in ("on", "off"):
+        raise ValueError(f"TINYGRAD_ZOO_KERNELS={choice!r}: expected 'on' or 'off'")
+    return choice == "on" and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+
+
+class Kernel(dict[tuple[np.dtype[Any], int], Callable[..., Any]]):
+    """`kernel[dtype, parts]` is the machine code for arrays of `dtype`, compiled or loaded once.
+
+    `signature` is Numba's, with T for the dtype. `fast` allows LLVM what vectorizing a sum needs; without it every
+    element goes through the same correctly rounded operations as in NumPy.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: str, parallel: bool, fast: bool) -> None:
+        self.function, self.signature, self.parallel, self.fast = function, signature, parallel, fast
+        KERNELS.append(self)
+
+    def __missing__(self, key: tuple[np.dtype[Any], int]) -> Callable[..., Any]:
+        dtype, parts = key
+        variant = (dtype, 1 if parts == 1 or not self.parallel else 2)
+        if variant not in self:
+            self[variant] = _compiled(
+                self.function, self.signature.replace("T", dtype.name), variant[1] > 1, FAST if self.fast else False
+            )
+        self[key] = self[variant]
+        return self[key]
+
+    def __repr__(self) -> str:
+        return f"Kernel({self.function.__module__.removeprefix('tinygrad_zoo.')}.{self.function.__name__})"
+
+
+def kernel(signature: str, *, parallel: bool = False, fast: bool = False) -> Callable[[Callable[..., Any]], Kernel]:
+    """The decorator that makes a Kernel; `parallel` is for a loop over parts, `for part in prange(parts)`.
+
+    >>> @kernel("void(T[::1], f8)")
+    ... def scale(x, factor):
+    ...     for i in range(x.size):
+    ...         x[i] *= x.dtype.type(factor)
+    >>> x = np.ones(2)
+    >>> scale[x.dtype, 1](x, 3.0)
+    >>> x
+    array([3., 3.])
+    """
+    return lambda function: Kernel(function, signature, parallel, fast)
+
+
+class Routine(dict[np.dtype[Any], int]):
+    """`routine[dtype]` is the address of machine code that kernels call: compiled once, instead of into each of them.
+
+    `signature` is like a Kernel's, and so are the settings; a kernel is given the address and calls `vector.call`.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: str) -> None:
+        self.function, self.signature = function, signature
+        self._kept: list[Any] = []  # machine code is freed with the object that holds it
+        KERNELS.append(self)
+
+    def __missing__(self, dtype: np.dtype[Any]) -> int:
+        from numba.core.ccallback import CFunc
+        from numba.core.sigutils import normalize_signature
+
+        signature = normalize_signature(self.signature.replace("T", dtype.name))
+        options = {**SETTINGS, "fastmath": FAST, "nopython": True}
+        made = CFunc(self.function, signature, locals={}, options=options)
+        made._cache = _cache(self.function, "routine")
+        made.compile()
+        self._kept.append(made)
+        self[dtype] = int(made.address)
+        return self[dtype]
+
+
+def routine(signature: str) -> Callable[[Callable[..., Any]], Routine]:
+    """The decorator that makes a Routine."""
+    return lambda function: Routine(function, signature)
+
+
+def helper(function: Callable[..., Any]) -> Any:
+    """A function that kernels call: compiled into each of them, never by itself."""
+    import numba
+
+    return numba.njit(**SETTINGS, fastmath=FAST)(function)
+
+
+def _compiled(function: Callable[..., Any], signature: str, parallel: bool, fastmath: Any) -> Callable[..., Any]:
+    import numba
+
+    made = numba.njit(parallel=parallel, fastmath=fastmath, **SETTINGS)(function)
+    made._cache = _cache(function, "parallel" if parallel else "serial")
+    made.compile(signature)
+    made.disable_compile()
+    compiled: Callable[..., Any] = made
+    return compiled
+
+
+# ---- the folder
+@functools.cache
+def folder() -> Path:
+    """Where the machine code of these kernels, for this processor and this Numba, lies or would lie."""
+    import llvmlite.binding
+    import numba
+
+    from .vector import vector_bytes
+
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    target = (llvmlite.binding.get_host_cpu_name(), numba.config.CPU_NAME, numba.config.CPU_FEATURES, vector_bytes())
+    digest.update(repr((numba.__version__, np.__version__, sys.version_info[:3], target)).encode())
+    return _caches() / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def _caches() -> Path:
+    chosen = os.environ.get("TINYGRAD_ZOO_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tinygrad_zoo"
+
+
+def _cache(function: Callable[..., Any], variant: str) -> Any:
+    """Numba's cache of one function, in our folder; a folder that can't be written is read all the same."""
+    from numba.core import caching
+
+    class Locator(caching._CacheLocator):  # type: ignore[misc]
+        """Numba's key knows no `parallel`, hence a folder a variant."""
+
+        def get_cache_path(self) -> str:
+            return str(folder() / variant / function.__module__.rpartition("kernels.")[2])
+
+        def get_source_stamp(self) -> str:
+            return folder().name
+
+        def get_disambiguator(self) -> str:
+            return str(function.__code__.co_firstlineno)
+
+        @classmethod
+        def from_function(cls, py_func: Any, py_file: Any) -> Any:
+            return cls()
+
+    class Implementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
+        _locator_classes = (Locator,)
+
+    class Cache(caching.FunctionCache):  # type: ignore[misc]
+        _impl_class = Implementation
+
+        def save_overload(self, sig: Any, data: Any) -> None:
+            try:
+                super().save_overload(sig, data)
+            except OSError:  # a read-only folder, or a full disk: the kernel serves this process
+                return
+
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            try:
+                return super().load_overload(sig, target_context)
+            except OSError:
+                return None
+
+    return Cache(function)

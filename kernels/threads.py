@@ -1,0 +1,105 @@
+"""How many threads share the work of a kernel.
+
+A kernel's parts run on OpenMP's threads, which take about 2 µs to wake: work of less than some 20 µs is done alone.
+After a fork a process must not enter OpenMP again (GNU's aborts it), and without OpenMP Numba's own pool would abort
+when two threads of Python entered it at once: in both cases every kernel has one part.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+WORTH = 20_000  # nanoseconds of work from which threads pay
+
+
+class _Threads:
+    most: int = 0  # 0: not looked at yet
+    asked: int | None = None
+    entered = False
+    alone = False
+
+
+_state = _Threads()
+
+
+def parts(nanoseconds: float) -> int:
+    """Into how many parts to cut work that takes one thread about so long.
+
+    >>> parts(100)
+    1
+    """
+    if nanoseconds < WORTH:
+        return 1
+    most = _state.most or _prepare()
+    if most == 1 or _state.alone:
+        return 1
+    _state.entered = True
+    return most
+
+
+def available() -> int:
+    """The processors that this process may use; NUMBA_NUM_THREADS lowers it."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    chosen = os.environ.get("NUMBA_NUM_THREADS", "")
+    return min(processors, int(chosen)) if chosen.isdecimal() and int(chosen) else processors
+
+
+def get_num_threads() -> int:
+    """How many threads a kernel may use."""
+    return min(_state.asked or available(), available())
+
+
+def set_num_threads(n: int) -> None:
+    """At most `n` threads from now on; sums that are cut into parts are rounded accordingly."""
+    _state.asked, _state.most = n, 0
+
+
+def _prepare() -> int:
+    """Choose OpenMP for Numba's threads, once."""
+    most = get_num_threads()
+    if most > 1 and not openmp():
+        most = 1
+    _state.most = most
+    return most
+
+
+def openmp() -> bool:
+    """Whether Numba's parallel loops run, or will run, on OpenMP; else warn once and say what to install."""
+    import numba
+
+    try:
+        layer = numba.threading_layer()
+    except ValueError:  # no parallel loop has run yet
+        layer = ""
+    if not layer and numba.config.THREADING_LAYER in ("default", "threadsafe", "omp"):
+        try:
+            from numba.np.ufunc import omppool  # noqa: F401
+        except ImportError:
+            layer = "workqueue"
+        else:
+            numba.config.THREADING_LAYER = layer = "omp"
+    layer = layer or numba.config.THREADING_LAYER
+    if layer in ("omp", "tbb"):
+        return True
+    warnings.warn(
+        f"tinygrad_zoo: Numba's threading layer is {layer!r}, not OpenMP, so kernels use one thread: install libgomp "
+        "(Debian: apt install libgomp1), or set NUMBA_THREADING_LAYER=omp",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False
+
+
+def _after_fork() -> None:
+    _state.alone = _state.alone or _state.entered
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def describe() -> dict[str, Any]:
+    """What `tinygrad-zoo info` prints."""
+    return {"threads": get_num_threads(), "layer": "OpenMP" if openmp() else "one thread"}

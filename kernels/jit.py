@@ -13,17 +13,20 @@ What is compiled depends on the dtype and on whether there is more than one part
 no thread is woken. Results depend on the call and on the number of threads that was set, never on what happens to be
 compiled already.
 
-**The folder.** Machine code lies in `kernels-HASH` below TINYGRAD_ZOO_CACHE (default: the user's cache folder). HASH is of
-every kernel source, of Numba's and Python's versions, and of the processor's features and vector width: Numba renews a
-kernel when its own file changes, but not when a function that it calls from another file does. Where the folder can't
-be written, what it holds is used, and the rest is compiled for this process alone.
+**The folder.** Machine code lies below TINYGRAD_ZOO_CACHE (default: in the user's cache folder), that of a module
+in a folder whose name holds a hash: of the module's source and of all that it imports of ours, of the versions of
+Python, NumPy and Numba, and of the processor's features and vector width. Numba alone renews a kernel when its own file
+changes, but not when a function that it calls from another file does. Where the folder can't be written, what it holds
+is used, and the rest is compiled for this process alone.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +43,7 @@ KERNELS: list[Kernel | Routine] = []  # all that were imported, for `tinygrad-zo
 
 @functools.cache
 def enabled() -> bool:
-    """Whether kernels serve at all: NUMBA_DISABLE_JIT=1 or TINYGRAD_ZOO_KERNELS=off select the formulas, for the process."""
+    """Whether kernels serve: NUMBA_DISABLE_JIT=1 or TINYGRAD_ZOO_KERNELS=off select the formulas, for the process."""
     choice = os.environ.get("TINYGRAD_ZOO_KERNELS", "").strip().lower() or "on"
     if choice not in ("on", "off"):
         raise ValueError(f"TINYGRAD_ZOO_KERNELS={choice!r}: expected 'on' or 'off'")
@@ -50,8 +53,8 @@ def enabled() -> bool:
 class Kernel(dict[tuple[np.dtype[Any], int], Callable[..., Any]]):
     """`kernel[dtype, parts]` is the machine code for arrays of `dtype`, compiled or loaded once.
 
-    `signature` is Numba's, with T for the dtype. `fast` allows LLVM what vectorizing a sum needs; without it every
-    element goes through the same correctly rounded operations as in NumPy.
+    `signature` is Numba's, with T for the dtype; an array that is only read is `const T[:, :]`. `fast` allows LLVM what
+    vectorizing a sum needs; without it every element goes through the same correctly rounded operations as in NumPy.
     """
 
     def __init__(self, function: Callable[..., Any], signature: str, parallel: bool, fast: bool) -> None:
@@ -62,9 +65,8 @@ class Kernel(dict[tuple[np.dtype[Any], int], Callable[..., Any]]):
         dtype, parts = key
         variant = (dtype, 1 if parts == 1 or not self.parallel else 2)
         if variant not in self:
-            self[variant] = _compiled(
-                self.function, self.signature.replace("T", dtype.name), variant[1] > 1, FAST if self.fast else False
-            )
+            fastmath = FAST if self.fast else False
+            self[variant] = _compiled(self.function, types_of(self.signature, dtype), variant[1] > 1, fastmath)
         self[key] = self[variant]
         return self[key]
 
@@ -99,10 +101,10 @@ class Routine(dict[np.dtype[Any], int]):
         KERNELS.append(self)
 
     def __missing__(self, dtype: np.dtype[Any]) -> int:
+        import numba
         from numba.core.ccallback import CFunc
-        from numba.core.sigutils import normalize_signature
 
-        signature = normalize_signature(self.signature.replace("T", dtype.name))
+        signature = types_of(self.signature, dtype), numba.void
         options = {**SETTINGS, "fastmath": FAST, "nopython": True}
         made = CFunc(self.function, signature, locals={}, options=options)
         made._cache = _cache(self.function, "routine")
@@ -124,7 +126,19 @@ def helper(function: Callable[..., Any]) -> Any:
     return numba.njit(**SETTINGS, fastmath=FAST)(function)
 
 
-def _compiled(function: Callable[..., Any], signature: str, parallel: bool, fastmath: Any) -> Callable[..., Any]:
+def types_of(signature: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """Numba's types of the arguments of "void(const T[:, :], f8)", for a dtype."""
+    from numba import types
+
+    names = {**vars(types), "T": getattr(types, dtype.name)}
+    found = []
+    for text in re.split(r",\s*(?![^\[]*\])", signature.removeprefix("void(").removesuffix(")")):
+        kind = eval(text.removeprefix("const "), names)
+        found.append(kind.copy(readonly=True) if text.startswith("const ") else kind)
+    return tuple(found)
+
+
+def _compiled(function: Callable[..., Any], signature: Any, parallel: bool, fastmath: Any) -> Callable[..., Any]:
     import numba
 
     made = numba.njit(parallel=parallel, fastmath=fastmath, **SETTINGS)(function)
@@ -137,28 +151,48 @@ def _compiled(function: Callable[..., Any], signature: str, parallel: bool, fast
 
 # ---- the folder
 @functools.cache
-def folder() -> Path:
-    """Where the machine code of these kernels, for this processor and this Numba, lies or would lie."""
+def folder(module: str) -> Path:
+    """Where the machine code of the kernels of a module lies, or would lie: of these sources, on this processor.
+
+    >>> folder(f"{__package__}.optimizer.cpu").name.partition("-")[0]
+    'optimizer'
+    """
     import llvmlite.binding
     import numba
 
     from .vector import vector_bytes
 
-    digest = hashlib.sha256()
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     target = (llvmlite.binding.get_host_cpu_name(), numba.config.CPU_NAME, numba.config.CPU_FEATURES, vector_bytes())
-    digest.update(repr((numba.__version__, np.__version__, sys.version_info[:3], target)).encode())
-    return _caches() / f"kernels-{digest.hexdigest()[:16]}"
+    versions = (numba.__version__, np.__version__, sys.version_info[:3])
+    digest = hashlib.sha256(repr((target, versions)).encode())
+    for path in sources(Path(sys.modules[module].__file__ or "")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return cache_folder() / f"{module.rpartition('kernels.')[2].removesuffix('.cpu')}-{digest.hexdigest()[:16]}"
 
 
-def _caches() -> Path:
+def sources(path: Path) -> list[Path]:
+    """The file and all that it imports of ours, at any depth: what its machine code may depend on."""
+    found, open_files = {path}, [path]
+    while open_files:
+        file = open_files.pop()
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                names = [base.with_suffix(".py"), base / "__init__.py"]
+                names += [base / f"{alias.name}.py" for alias in node.names]
+                new = {name for name in names if name.is_file()} - found
+                found |= new
+                open_files += new
+    return sorted(found)
+
+
+def cache_folder() -> Path:
+    """Where all of it lies: TINYGRAD_ZOO_CACHE, or a folder of the user's cache folder."""
     chosen = os.environ.get("TINYGRAD_ZOO_CACHE")
     if chosen:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tinygrad_zoo"
+    return (Path(base) if base else Path.home() / ".cache") / "tinygrad_zoo" / "kernels"
 
 
 def _cache(function: Callable[..., Any], variant: str) -> Any:
@@ -169,10 +203,10 @@ def _cache(function: Callable[..., Any], variant: str) -> Any:
         """Numba's key knows no `parallel`, hence a folder a variant."""
 
         def get_cache_path(self) -> str:
-            return str(folder() / variant / function.__module__.rpartition("kernels.")[2])
+            return str(folder(function.__module__) / variant)
 
         def get_source_stamp(self) -> str:
-            return folder().name
+            return folder(function.__module__).name
 
         def get_disambiguator(self) -> str:
             return str(function.__code__.co_firstlineno)

@@ -85,9 +85,9 @@ class Vectors:
 
 
 class Loop:
-    """A loop of `count` >= 1 rounds; `variables` come in with their first values, `close` gives those of the next round.
+    """A loop of `count` >= 1 rounds: `variables` begin as `first`, what `close` is given they are in the next round.
 
-    with a Loop at hand: `loop = Loop(builder, count, first)`; use `loop.variables`; `loop.close(next)`.
+    loop = Loop(builder, count, first); what is written then is the body; loop.close(following).
     """
 
     def __init__(self, builder: Any, count: Any, first: list[Any]) -> None:

@@ -241,7 +241,7 @@ def split(part, parts, m, n, columns):  # type: ignore[no-untyped-def]
     return part * m // parts, (part + 1) * m // parts, np.int64(0), n
 
 
-@kernel("void(T[:, :], T[:, :], T[::1], T[:, ::1], i8, i8, i8)", parallel=True)
+@kernel("void(const T[:, :], const T[:, :], const T[::1], T[:, ::1], i8, i8, i8)", parallel=True)
 def matmul(a, b, bias, c, multiply, run, parts):  # type: ignore[no-untyped-def]
     """C = A · B, plus bias if it is not empty."""
     m, k = a.shape
@@ -258,7 +258,7 @@ def matmul(a, b, bias, c, multiply, run, parts):  # type: ignore[no-untyped-def]
         ))  # fmt: skip
 
 
-@kernel("void(T[:, :, :], T[:, :, :], T[:, :, ::1], i8, i8, i8)", parallel=True)
+@kernel("void(const T[:, :, :], const T[:, :, :], T[:, :, ::1], i8, i8, i8)", parallel=True)
 def batched(a, b, c, multiply, run, parts):  # type: ignore[no-untyped-def]
     """C[i] = A[i] · B[i], each part a share of them."""
     count, m, k = a.shape
@@ -274,7 +274,7 @@ def batched(a, b, c, multiply, run, parts):  # type: ignore[no-untyped-def]
             ))  # fmt: skip
 
 
-@kernel("void(T[:, :], T[:, :], T[:, ::1], T[::1], i8, i8, i8)", parallel=True, fast=True)
+@kernel("void(const T[:, :], const T[:, :], T[:, ::1], T[::1], i8, i8, i8)", parallel=True, fast=True)
 def weight_gradient(g, x, gw, gb, multiply, run, parts):  # type: ignore[no-untyped-def]
     """gw = gᵀ · x, and gb the sums of g's columns unless it is empty: the gradients of a linear layer's parameters."""
     m, k = gw.shape

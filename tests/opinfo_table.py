@@ -47,7 +47,9 @@ _NAMESAKES = """
     logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit logsumexp lt masked_fill
     masked_select matmul maximum mean median meshgrid.list_of_tensors meshgrid.variadic_tensors minimum movedim mul
     nan_to_num nanmean nansum narrow ne neg nn.functional.binary_cross_entropy
-    nn.functional.binary_cross_entropy_with_logits nn.functional.celu nn.functional.cosine_embedding_loss
+    nn.functional.binary_cross_entropy_with_logits nn.functional.celu nn.functional.conv1d nn.functional.conv2d
+    nn.functional.conv3d nn.functional.conv_transpose1d nn.functional.conv_transpose2d
+    nn.functional.conv_transpose3d nn.functional.cosine_embedding_loss
     nn.functional.cosine_similarity nn.functional.cross_entropy nn.functional.elu nn.functional.gaussian_nll_loss
     nn.functional.gelu nn.functional.glu nn.functional.group_norm nn.functional.hardshrink nn.functional.hardsigmoid
     nn.functional.hardswish nn.functional.hardtanh nn.functional.hinge_embedding_loss nn.functional.huber_loss
@@ -56,16 +58,17 @@ _NAMESAKES = """
     nn.functional.mse_loss nn.functional.multi_margin_loss nn.functional.multilabel_soft_margin_loss
     nn.functional.nll_loss nn.functional.normalize nn.functional.one_hot nn.functional.pad.circular
     nn.functional.pad.constant nn.functional.pad.reflect nn.functional.pad.replicate
-    nn.functional.pad.replicate_negative nn.functional.pairwise_distance nn.functional.poisson_nll_loss
-    nn.functional.prelu nn.functional.relu nn.functional.relu6 nn.functional.rms_norm nn.functional.rrelu
-    nn.functional.selu nn.functional.silu nn.functional.smooth_l1_loss nn.functional.soft_margin_loss
-    nn.functional.softmin nn.functional.softmin.with_dtype nn.functional.softplus nn.functional.softshrink
-    nn.functional.softsign nn.functional.tanhshrink nn.functional.threshold nn.functional.triplet_margin_loss
-    nonzero norm norm.fro norm.inf outer permute pow prod rad2deg reciprocal remainder repeat_interleave reshape
-    roll round round.decimals_0 round.decimals_3 round.decimals_neg_3 rsqrt scatter scatter_add searchsorted sigmoid
-    sign sin sinc sinh softmax softmax.with_dtype sort special.entr special.erfcx special.log_ndtr special.ndtr
-    split split.list_args sqrt square squeeze squeeze.multiple stack std sub sum take take_along_dim tan tanh
-    tensor_split tensordot tile topk trace transpose tril triu trunc unbind unflatten unsqueeze var xlogy
+    nn.functional.pad.replicate_negative nn.functional.pairwise_distance nn.functional.pixel_shuffle
+    nn.functional.pixel_unshuffle nn.functional.poisson_nll_loss nn.functional.prelu nn.functional.relu
+    nn.functional.relu6 nn.functional.rms_norm nn.functional.rrelu nn.functional.selu nn.functional.silu
+    nn.functional.smooth_l1_loss nn.functional.soft_margin_loss nn.functional.softmin
+    nn.functional.softmin.with_dtype nn.functional.softplus nn.functional.softshrink nn.functional.softsign
+    nn.functional.tanhshrink nn.functional.threshold nn.functional.triplet_margin_loss nn.functional.unfold nonzero
+    norm norm.fro norm.inf outer permute pow prod rad2deg reciprocal remainder repeat_interleave reshape roll round
+    round.decimals_0 round.decimals_3 round.decimals_neg_3 rsqrt scatter scatter_add searchsorted sigmoid sign sin
+    sinc sinh softmax softmax.with_dtype sort special.entr special.erfcx special.log_ndtr special.ndtr split
+    split.list_args sqrt square squeeze squeeze.multiple stack std sub sum take take_along_dim tan tanh tensor_split
+    tensordot tile topk trace transpose tril triu trunc unbind unflatten unsqueeze var xlogy
 """
 NAMESAKES: Sequence[str] = _NAMESAKES.split()
 
@@ -185,6 +188,7 @@ NOT_COMPARED: dict[str, str] = {
     "nn.functional.batch_norm.without_cudnn": "for GPUs; nn.functional.batch_norm is the same on a CPU",
     "svd": "the old function, of V; linalg.svd of Vᵀ is ours",
     **{f"polygamma.polygamma_n_{n}": "has the samples of polygamma_n_0" for n in range(1, 5)},
+    "unfold": "the windows of one axis, a method of tensors; nn.functional.unfold of images is ours",
     "norm.nuc": "linalg.matrix_norm with ord='nuc', which is compared",
 }
 

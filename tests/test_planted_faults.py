@@ -46,6 +46,8 @@ FAULTS: dict[str, Callable[[Any], Any]] = {
 EQUIVALENT = {
     ("add", "y", 0): "both rules are g",
     ("add", "x", 1): "both rules are g",
+    ("lstm_step", "hidden_gates", 0): "the two are added",
+    ("lstm_step", "input_gates", 1): "the two are added",
 }
 
 # Step functions, whose gradient is 0: there is nothing that a fault could change.

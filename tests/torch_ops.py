@@ -117,6 +117,30 @@ def _pad(x: Any, pad: Any, mode: str, value: float) -> Any:
     return out.reshape(tuple(out.shape)[len(shape) - x.ndim :])
 
 
+def _walls(padding: Any, axes: int) -> list[tuple[int, int]]:
+    """The (before, after) of each axis; `F.pad` has them from the last axis on."""
+    padding = padding if isinstance(padding, tuple) else (padding,) * axes
+    return [p if isinstance(p, tuple) else (p, p) for p in padding]
+
+
+def _conv_adjoint_input(y: Any, weight: Any, size: Any, padding: Any, **settings: Any) -> Any:
+    transposed = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(size) - 1](y, weight, **settings)
+    walls = zip(size, transposed.shape[2:], _walls(padding, len(size)), strict=True)
+    return F.pad(transposed, [w for n, m, (before, _) in reversed([*walls]) for w in (-before, n + before - m)])
+
+
+def _conv_adjoint_weight(y: Any, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """A convolution, with examples for channels and the two steps exchanged, of each group."""
+    conv = (F.conv1d, F.conv2d, F.conv3d)[len(kernel) - 1]
+    x = F.pad(x, [w for pair in reversed(_walls(padding, len(kernel))) for w in pair])
+    y, x = (torch.cat([a, a.new_zeros(1, *a.shape[1:])]) for a in (y, x))  # no examples would give another shape
+    parts = [
+        conv(xs.transpose(0, 1), ys.transpose(0, 1), stride=dilation, dilation=stride).transpose(0, 1)
+        for xs, ys in zip(x.chunk(groups, 1), y.chunk(groups, 1), strict=True)
+    ]
+    return torch.cat(parts)[(slice(None), slice(None), *map(slice, kernel))]
+
+
 def _expand_dims(x: Any, axis: Any) -> Any:
     axes = axis if isinstance(axis, tuple) else (axis,)
     for a in sorted(a % (x.ndim + len(axes)) for a in axes):
@@ -160,6 +184,18 @@ def _multi_margin_loss(input: Any, target: Any, weight: Any, p: int, margin: flo
     return {"mean": loss.mean, "sum": loss.sum, "none": loss.clone}[reduction]()
 
 
+def _gru_step(input_gates: Any, hidden_gates: Any, hidden: Any) -> Any:
+    (xr, xz, xn), (hr, hz, hn) = input_gates.chunk(3, -1), hidden_gates.chunk(3, -1)
+    r, z = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
+    return (1 - z) * torch.tanh(xn + r * hn) + z * hidden
+
+
+def _lstm_step(input_gates: Any, hidden_gates: Any, cell: Any) -> Any:
+    i, f, g, o = (input_gates + hidden_gates).chunk(4, -1)
+    cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
 # Our name -> the same in PyTorch, called with our arrays by position and our settings by keyword. An op that is not
 # named here, nor in NOT_IN_TORCH, is PyTorch's function of its own name, with `dim` for `axis`.
 ADAPTED: dict[str, Callable[..., Any]] = {
@@ -186,6 +222,8 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "cofactor": lambda x: torch.linalg.det(x)[..., None, None] * torch.linalg.inv(x).mT,
     "count_nonzero": lambda x, axis, keepdims: torch.count_nonzero(x, _dims(x, axis)),
     "concat": lambda *arrays, axis: torch.cat(arrays, axis),
+    "conv_adjoint_input": _conv_adjoint_input,
+    "conv_adjoint_weight": _conv_adjoint_weight,
     "copy": lambda x: x.clone(),
     "cross": lambda x, y, axis: torch.linalg.cross(*torch.broadcast_tensors(x, y), dim=axis),
     "cross_entropy": lambda input, target, weight, **settings: F.cross_entropy(input, target, weight, **settings),
@@ -211,6 +249,7 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "group_norm": lambda x, weight, bias, num_groups, eps: F.group_norm(
         x, num_groups, torch.ones(x.shape[1], dtype=x.dtype) if weight is None else weight, bias, eps
     ),
+    "gru_step": _gru_step,
     "hardsigmoid": lambda x: F.relu6(x + 3) / 6,  # its own has no second derivative, and 1/6 in float32 for the first
     "heaviside": lambda x, values: torch.heaviside(x.to(values.dtype), values),
     "hinge_loss": lambda input, target, reduction: {"mean": torch.mean, "sum": torch.sum, "none": torch.clone}[
@@ -227,6 +266,7 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda x, negative_slope: F.leaky_relu(x, negative_slope),
     "linear": lambda x, weight, bias: F.linear(x, weight, bias),
     "linear_recurrence": _linear_recurrence,
+    "lstm_step": _lstm_step,
     "logsumexp": lambda x, axis, keepdims: torch.logsumexp(x, _dims(x, axis), keepdim=keepdims),
     "matrix_rank": lambda x, atol, rtol, hermitian: torch.linalg.matrix_rank(x, atol=atol, rtol=rtol),
     "max": lambda x, axis, keepdims: torch.amax(x, _dims(x, axis), keepdim=keepdims),

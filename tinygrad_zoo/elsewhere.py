@@ -100,12 +100,10 @@ PACKAGE = {
 }
 
 NN = {
-    "Conv1d": "convolutions are not here yet",
-    "Conv2d": "convolutions are not here yet",
     "MaxPool2d": "pooling is not here yet",
     "MultiheadAttention": "attention is not here yet",
-    "LSTM": "recurrent layers are not here yet",
-    "GRU": "recurrent layers are not here yet",
+    "RNN": "write nn.GRU or nn.LSTM",
+    "RNNCell": "write nn.GRUCell or nn.LSTMCell",
     "utils": "write tinygrad_zoo.optim.clip_grad_norm_ and its neighbours",
 }
 

@@ -46,6 +46,7 @@ from .activation import (
     Threshold,
 )
 from .containers import ModuleDict, ModuleList, Sequential
+from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .gated import FeedForward, GLUFeedForward
 from .layers import CosineSimilarity, Dropout, Embedding, Flatten, Identity, Linear, PairwiseDistance, Unflatten
 from .module import Buffer, Module, Parameter
@@ -78,6 +79,8 @@ from .padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from .rearranging import Fold, PixelShuffle, PixelUnshuffle, Unfold
+from .recurrent import GRU, LSTM, GRUCell, LSTMCell
 
 __all__ = [
     "Activation",
@@ -94,18 +97,27 @@ __all__ = [
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CosineSimilarity",
     "Dropout",
     "ELU",
     "Embedding",
     "FeedForward",
     "Flatten",
+    "Fold",
     "functional",
     "GEGLU",
     "GELU",
     "GLU",
     "GLUFeedForward",
     "GroupNorm",
+    "GRU",
+    "GRUCell",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -120,6 +132,8 @@ __all__ = [
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
+    "LSTM",
+    "LSTMCell",
     "Maxout",
     "Mish",
     "Module",
@@ -128,6 +142,8 @@ __all__ = [
     "OpModule",
     "PairwiseDistance",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PReLU",
     "QuickGELU",
     "ReflectionPad1d",
@@ -159,6 +175,7 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Unflatten",
+    "Unfold",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

@@ -7,6 +7,7 @@ numbers. The fans of a weight (out, in, …) are in·(…) and out·(…).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,52 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, *, rng: Generator = REQUIRED)
     q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diag(r))
     return _write(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+
+
+def icnr_(
+    tensor: Tensor,
+    upscale_factor: int,
+    initializer: Callable[..., Tensor] = kaiming_uniform_,
+    *,
+    rng: Generator = REQUIRED,
+    **settings: Any,
+) -> Tensor:
+    """Each r² channels that `pixel_shuffle` makes one of alike, as `initializer(…, rng=rng, **settings)` draws the one.
+
+    So what a sub-pixel convolution shows at first is a smaller convolution's output with each pixel repeated r times
+    along both axes, without a checkerboard (arXiv 1707.02937). For its weight (C · r², …) and its bias.
+
+    >>> from tinygrad_zoo import zeros
+    >>> w = icnr_(zeros((8, 3, 1, 1)), 2, rng=np.random.default_rng(0)).numpy()
+    >>> bool((w[:4] == w[0]).all() and (w[4:] == w[4]).all())
+    True
+    """
+    repeats = upscale_factor**2
+    if upscale_factor < 1 or not tensor.ndim or tensor.shape[0] % repeats:
+        raise ShapeError(f"icnr_: expected a weight of shape (C · {upscale_factor}², …), got {tensor.shape}")
+    small = Tensor(np.zeros((tensor.shape[0] // repeats, *tensor.shape[1:])))
+    initializer(small, rng=generator("icnr_", rng), **settings)
+    return _write(tensor, np.repeat(small.numpy(), repeats, axis=0))
+
+
+def bilinear_(tensor: Tensor) -> Tensor:
+    """(1 - |i - c| / f) · (1 - |j - c| / f), f = ⌊(k + 1) / 2⌋, c = f - 1 for odd k, else f - ½: FCN's upsampling.
+
+    The weight (C, C / groups, k, k) of a transposed convolution; channel i takes part in channel i alone (arXiv
+    1411.4038). With stride s, k = 2s - s % 2 and padding ⌈(s - 1) / 2⌉ that is, away from the border, bilinear
+    interpolation with align_corners=False. Of (C, C / groups, k) it is linear, of (C, C / groups, k, k, k) trilinear.
+
+    >>> from tinygrad_zoo import zeros
+    >>> bilinear_(zeros((1, 1, 3, 3)))[0, 0].tolist()
+    [[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]]
+    """
+    if tensor.ndim < 3 or 0 in tensor.shape[1:] or tensor.shape[0] % tensor.shape[1]:
+        raise ShapeError(f"bilinear_: expected a weight of shape (C, C / groups, k, …), got {tensor.shape}")
+    kernel: Any = np.ones(())
+    for k in tensor.shape[2:]:
+        f = (k + 1) // 2
+        kernel = np.multiply.outer(kernel, 1 - np.abs(np.arange(k) - (f - 1 if k % 2 else f - 0.5)) / f)
+    values = np.zeros(tensor.shape)
+    channels = np.arange(tensor.shape[0])
+    values[channels, channels % tensor.shape[1]] = kernel
+    return _write(tensor, values)

@@ -25,6 +25,16 @@ from .comparison import (
     lt,
     ne,
 )
+from .conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_adjoint_input,
+    conv_adjoint_weight,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from .cumulative import cummax, cummin, cumprod, cumsum, linear_recurrence, logcumsumexp
 from .decomposition import cholesky, cofactor, det, inv, matrix_power, qr, slogdet, solve, solve_triangular
 from .diagonal import diag, diag_embed, diagonal, diagonal_adjoint, trace, tril, triu
@@ -120,8 +130,10 @@ from .piecewise import (
     step,
     threshold,
 )
+from .pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from .probability import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
 from .random import draw_key, dropout, standard_normal, standard_uniform
+from .recurrent import gru_step, lstm_step
 from .reduction import (
     all,
     amax,
@@ -185,6 +197,7 @@ from .trigonometry import (
     tan,
     tanh,
 )
+from .unfold import fold, unfold
 
 __all__ = [
     "abs",
@@ -226,6 +239,14 @@ __all__ = [
     "clip",
     "cofactor",
     "concat",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_adjoint_input",
+    "conv_adjoint_weight",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "copy",
     "copysign",
     "cos",
@@ -274,6 +295,7 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
+    "fold",
     "frac",
     "gather",
     "gaussian_nll_loss",
@@ -284,6 +306,7 @@ __all__ = [
     "getitem_adjoint",
     "glu",
     "group_norm",
+    "gru_step",
     "gt",
     "hardshrink",
     "hardsigmoid",
@@ -330,6 +353,7 @@ __all__ = [
     "logit",
     "logsigmoid",
     "logsumexp",
+    "lstm_step",
     "lt",
     "margin_ranking_loss",
     "masked_fill",
@@ -370,6 +394,8 @@ __all__ = [
     "pairwise_distance",
     "permute",
     "pinv",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "polygamma",
     "pow",
@@ -449,6 +475,7 @@ __all__ = [
     "trunc",
     "unbind",
     "unflatten",
+    "unfold",
     "unsqueeze",
     "var",
     "vector_norm",

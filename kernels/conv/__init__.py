@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dispatch import Array
+import numpy as np
+
+from ..dispatch import Array, module
+from ..jit import COMPILED
 from . import formula
 from .formula import Pairs as Pairs
 from .formula import Sizes as Sizes
@@ -63,5 +66,10 @@ def convolve_weight(
 
 
 def _cpu(x: Array, *others: Array | None) -> Any:
-    """The module with the loops that serve these arrays; None: the formula does."""
-    return None
+    """The module whose kernels serve these arrays; None: the formula does."""
+    dtype = x.dtype
+    if type(x) is not np.ndarray or dtype not in COMPILED or not 3 <= x.ndim <= 5:
+        return None
+    if any(a is not None and (type(a) is not np.ndarray or a.dtype != dtype) for a in others):
+        return None
+    return module(__name__)

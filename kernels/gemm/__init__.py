@@ -43,7 +43,9 @@ def matmul(x: Array, y: Array, bias: Array | None = None) -> Array:
     lead: tuple[int, ...] = ()
     if b.ndim == 2:  # one product of all rows
         lead = a.shape[:-2]
-        out = _flat(cpu, a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b, _NONE).reshape(*lead, a.shape[-2], b.shape[-1])
+        out = _flat(cpu, a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b, _NONE).reshape(
+            *lead, a.shape[-2], b.shape[-1]
+        )
     else:
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         out = _batched(cpu, a, b, lead).reshape(*lead, a.shape[-2], b.shape[-1])

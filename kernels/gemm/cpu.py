@@ -37,7 +37,7 @@ def _down(height: int, vectors: int) -> Any:
     @helper
     def down(like, i, a, a_row, offsets, b, start, start_row, c, c_row, rows, depth):  # type: ignore[no-untyped-def]
         b_row = vectors * VECTOR
-        while rows - i >= height:
+        while rows - i >= height and (height != 6 or rows - i != 8):  # 4 + 4 rows take less than 6 + 2
             tile(
                 like, height, vectors, a + i * a_row, a_row, offsets, b, b_row, start + i * start_row, start_row,
                 c + i * c_row, c_row, depth,
@@ -49,7 +49,7 @@ def _down(height: int, vectors: int) -> Any:
 
 
 # Sums that wait for each other keep the multipliers idle: a tile holds as many as there are registers for.
-_6x4, _2x4, _1x4 = _down(6, 4), _down(2, 4), _down(1, 4)
+_6x4, _4x4, _2x4, _1x4 = _down(6, 4), _down(4, 4), _down(2, 4), _down(1, 4)
 _tall_x2, _4x2, _2x2, _1x2 = _down(TALL, 2), _down(4, 2), _down(2, 2), _down(1, 2)
 _12x1, _4x1, _2x1, _1x1 = _down(12, 1), _down(4, 1), _down(2, 1), _down(1, 1)
 
@@ -63,6 +63,7 @@ def panel(like, vectors, a, a_row, offsets, b, start, start_row, c, c_row, rows,
     i = np.int64(0)
     if WIDEST == 4 and vectors == 4:
         i = _6x4(like, i, a, a_row, offsets, b, start, start_row, c, c_row, rows, depth)
+        i = _4x4(like, i, a, a_row, offsets, b, start, start_row, c, c_row, rows, depth)
         i = _2x4(like, i, a, a_row, offsets, b, start, start_row, c, c_row, rows, depth)
         _1x4(like, i, a, a_row, offsets, b, start, start_row, c, c_row, rows, depth)
     elif vectors == 2:

@@ -243,3 +243,9 @@ def call(context: Any, routine: Any, like: Any, arguments: Any) -> Any:
         builder.call(builder.inttoptr(address, function.as_pointer()), [like_value, *numbers])
 
     return written(types.void, [types.int64, like, arguments], write)
+
+
+@intrinsic
+def keep(context: Any, array: Any) -> Any:
+    """Mention an array behind the last use of its address: Numba frees an array after the last mention of it."""
+    return written(types.void, [array], lambda builder, value: None)

@@ -6,8 +6,10 @@ have these strides, and other layouts are copied into it first. Fewer than three
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,12 @@ import numpy as np
 from .. import gemm, threads
 from ..dispatch import Array
 from ..gemm.cpu import VECTOR, WIDEST, panel
-from . import direct
+from . import direct, winograd
 from .formula import Pairs, Sizes, spatial
 
 _GFLOPS = 60.0  # of one thread: what an estimate of the time needs
 _BLOCK = 1 << 17  # bytes of x that a block of rows sees: they stay in the second-level cache
+_TILES = 400_000  # bytes of the transforms of a block of Winograd's tiles: they stay in the second-level cache
 _PLACES = 384  # of a block, in the gradient of the kernel: a panel of them stays in the first-level cache
 
 
@@ -78,13 +81,67 @@ def _correlate(
     direct.correlate[dtype, parts](x, packed, begin, y, geometry, planes, lines, columns, panel[dtype], parts)
 
 
+def _settings_are_plain(stride: Sizes, dilation: Sizes, groups: int) -> bool:
+    return groups == 1 and set(stride) == {1} and set(dilation) == {1}
+
+
+@functools.cache
+def winograd_enabled() -> bool:
+    """TINYGRAD_ZOO_WINOGRAD=off selects the direct sum, which is more exact, for the process."""
+    choice = os.environ.get("TINYGRAD_ZOO_WINOGRAD", "").strip().lower() or "on"
+    if choice not in ("on", "off"):
+        raise ValueError(f"TINYGRAD_ZOO_WINOGRAD={choice!r}: expected 'on' or 'off'")
+    return choice == "on"
+
+
+def _by_winograd(x: Array, kernel: Sizes, channels: int, made: int, places: Sizes, plain: bool) -> bool:
+    """Whether Winograd's algorithm serves: 3 × 3 kernels of float32 and stride 1, whole vectors of channels."""
+    lanes = VECTOR // x.itemsize
+    return (
+        plain
+        and kernel == (3, 3)
+        and x.dtype == np.float32
+        and channels % lanes == 0
+        and made % lanes == 0
+        and math.prod(places) * x.shape[0] >= 64
+        and min(places) >= 4
+        and winograd_enabled()
+    )
+
+
+def _winograd_tiles(channels: int, wide: int) -> int:
+    """How many tiles to transform at once: a multiple of the rows of a GEMM tile."""
+    return min(max(_TILES // (144 * (channels + wide)) // 12 * 12, 12), 96)
+
+
+def _winograd(x: Array, weight: Array, bias: Array | None, y: Array, before: Any, transposed: bool) -> None:
+    """y (N, 1, H', W', K) of x (N, 1, H, W, C) by a weight (K, C, 3, 3), if `transposed` by (C, K, 3, 3) turned by 180°."""
+    dtype, channels, made = x.dtype, x.shape[4], y.shape[4]
+    wide = _panel_columns(made, x.itemsize)
+    kernels = np.empty((36, channels * wide), dtype)
+    strides = (made * 9, 9) if transposed else (9, channels * 9)
+    flat = np.ascontiguousarray(weight).reshape(-1)
+    winograd.transform_kernel[dtype, 1](flat, channels, made, *strides, transposed, kernels)
+    parts = threads.parts(2 * y.size * channels * 9 / (2 * _GFLOPS))
+    winograd.correlate[dtype, parts](
+        x[:, 0], kernels, _ZERO if bias is None else np.ascontiguousarray(bias), y[:, 0], *before,
+        _winograd_tiles(channels, wide), wide, panel[dtype], parts,
+    )  # fmt: skip
+
+
+_ZERO = np.zeros(1, np.float32)
+
+
 def convolve(
     x: Array, weight: Array, bias: Array | None, *, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
 ) -> Array:
     axes, (n, k) = x.ndim - 2, (x.shape[0], weight.shape[0])
     places = spatial(x.shape[2:], weight.shape[2:], stride=stride, padding=padding, dilation=dilation)
     y = np.empty((n, *_lifted(places, axes, 1), k), x.dtype)
-    if y.size:
+    plain = _settings_are_plain(stride, dilation, groups)
+    if _by_winograd(x, weight.shape[2:], x.shape[1], k, places, plain):
+        _winograd(_last(x), weight, bias, y, [before for before, _ in padding], False)
+    elif y.size:
         kernel = _lifted(weight.shape[2:], axes, 1)
         apart = _lifted(dilation, axes, 1)
         _correlate(
@@ -104,6 +161,11 @@ def convolve_input(
 ) -> Array:
     axes, c = g.ndim - 2, groups * weight.shape[1]
     full = (len(g), *_lifted(size, axes, 1), c)
+    plain = _settings_are_plain(stride, dilation, groups)
+    if _by_winograd(g, weight.shape[2:], g.shape[1], c, size, plain):
+        gx = np.empty(full, g.dtype)
+        _winograd(_last(g), weight, None, gx, [2 - before for before, _ in padding], True)
+        return _first(gx, axes)
     steps, apart = _lifted(stride, axes, 1), _lifted(dilation, axes, 1)
     kernel, before = _lifted(weight.shape[2:], axes, 1), [b for b, _ in _lifted(padding, axes, (0, 0))]
     phases = [
@@ -131,7 +193,7 @@ def convolve_input(
 
 
 def _phase(i: int, kernel: int, stride: int, dilation: int, before: int) -> tuple[int, list[int], list[int]]:
-    """Of the entries i, i + stride, … of x: where in g the first tap reads first, the taps' places from there, the taps.
+    """Of the entries i, i + stride, … of x: where in g the taps first read, each tap's place from there, which taps.
 
     Entry i + stride·t meets tap r in the output o where o·stride + r·dilation − before = i + stride·t.
     """
@@ -149,6 +211,16 @@ def convolve_weight(
         return np.zeros((k, c // groups, *kernel), x.dtype)
     x, g = _last(x), _last(g)
     size, dtype = x.itemsize, x.dtype
+    if _by_winograd(x, kernel, c, k, g.shape[2:4], _settings_are_plain(stride, dilation, groups)):
+        wide = _panel_columns(k, size)
+        parts = threads.parts(2 * g.size * c * 9 / (2 * _GFLOPS))
+        sums, taps = np.empty((parts, 36, c, wide), dtype), np.empty((3, 3, c, wide), dtype)
+        before = [b for b, _ in padding]
+        winograd.weight_gradient[dtype, parts](
+            x[:, 0], g[:, 0], sums, *before, _winograd_tiles(c, wide), panel[dtype], parts
+        )
+        winograd.transform_gradient[dtype, 1](sums, taps)
+        return taps[..., :k].transpose(3, 2, 0, 1)
     sizes, apart = _lifted(kernel, axes, 1), _lifted(dilation, axes, 1)
     steps, before = _lifted(stride, axes, 1), [b for b, _ in _lifted(padding, axes, (0, 0))]
     taps = [np.arange(m, dtype=np.int64) * d for m, d in zip(sizes, apart, strict=True)]

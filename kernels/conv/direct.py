@@ -13,14 +13,12 @@ negative), extent of a window; then groups, rows of a block. `taps` are the offs
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
 from ..gemm.cpu import VECTOR, WIDEST, address, copy_rows, edge_panel, pack_panel, width, zero_like
 from ..jit import helper, kernel
-from ..vector import call, peek, poke
+from ..vector import call, keep, poke
 
 DEPTH = 384  # how much of a packed kernel a pass over a block takes: a panel of it stays in the first-level cache
 
@@ -188,6 +186,9 @@ def correlate(x, packed, bias, y, geometry, planes, rows, columns, run, parts): 
                     panel_at += depth * vectors * VECTOR
                     start += vectors * VECTOR
                     j += these
+        keep(offsets)
+        keep(scratch)
+        keep(edge)
 
 
 @kernel(
@@ -249,3 +250,6 @@ def weight_gradient(x, g, out, geometry, planes, rows, columns, run, parts):  # 
                                 call(run, like, block)
                     at += vectors * VECTOR
                     j += these
+        keep(offsets)
+        keep(scratch)
+        keep(packed)

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from ..jit import helper, kernel, routine
-from ..vector import call, copy, lanes, peek, poke, registers, tile, transpose, vector_bytes
+from ..vector import call, copy, keep, lanes, peek, poke, registers, tile, transpose, vector_bytes
 
 VECTOR = vector_bytes()
 DEPTH = 256  # of a portion of B: a panel of it stays in the first-level cache
@@ -257,6 +257,7 @@ def matmul(a, b, bias, c, multiply, run, parts):  # type: ignore[no-untyped-def]
             address(b) + n0 * b.strides[1], b.strides[0], b.strides[1], added,
             address(c) + m0 * c.strides[0] + n0 * size, c.strides[0], m1 - m0, n1 - n0, k, size, address(work),
         ))  # fmt: skip
+        keep(work)
 
 
 @kernel("void(const T[:, :, :], const T[:, :, :], T[:, :, ::1], i8, i8, i8)", parallel=True)
@@ -273,6 +274,7 @@ def batched(a, b, c, multiply, run, parts):  # type: ignore[no-untyped-def]
                 address(b) + i * b.strides[0], b.strides[1], b.strides[2], np.int64(0),
                 address(c) + i * c.strides[0], c.strides[1], m, n, k, size, address(work),
             ))  # fmt: skip
+        keep(work)
 
 
 @kernel("void(const T[:, :], const T[:, :], T[:, ::1], T[::1], i8, i8, i8)", parallel=True, fast=True)
@@ -288,6 +290,7 @@ def weight_gradient(g, x, gw, gb, multiply, run, parts):  # type: ignore[no-unty
             address(x) + n0 * x.strides[1], x.strides[0], x.strides[1], np.int64(0),
             address(gw) + m0 * gw.strides[0] + n0 * size, gw.strides[0], m1 - m0, n1 - n0, len(g), size, address(work),
         ))  # fmt: skip
+        keep(work)
     if gb.size > 0:
         gb[:] = 0
         for i in range(len(g)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import subprocess
 import sys
@@ -10,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_zoo.kernels import dispatch
+from tinygrad_zoo.kernels import dispatch, threads
 from tinygrad_zoo.kernels import optimizer as kernels
+from tinygrad_zoo.kernels.pieces import pieces
 
 PACKAGE = "tinygrad_zoo.kernels.optimizer"
 ADAM = {"lr": 0.01, "beta1": 0.8, "beta2": 0.95, "eps": 1e-8}
@@ -38,7 +41,7 @@ def trajectory(name, dtype, n, *, compiled, steps=6, poison=None, monkeypatch):
     arrays = [rng.standard_normal(n).astype(dtype) for _ in range(2)] + [np.zeros(n, dtype) for _ in range(count - 2)]
     with monkeypatch.context() as patch:
         if not compiled:
-            patch.setattr(dispatch, "_module", lambda package: None)
+            patch.setattr(dispatch, "module", lambda package: None)
         for t in range(1, steps + 1):
             arrays[1][:] = rng.standard_normal(n)
             if poison is not None and t == 3:
@@ -55,6 +58,76 @@ def test_loops_equal_formulas_bitwise(name, dtype, monkeypatch):
         formulas = trajectory(name, dtype, n, compiled=False, monkeypatch=monkeypatch)
         assert [a.tobytes() for a in loops] == [a.tobytes() for a in formulas], n
     assert all(a.dtype == dtype for a in loops)
+
+
+def cut(array, *bounds):
+    """Copies of the pieces of a flat array, and where they begin and end."""
+    bounds = np.array((0, *bounds, array.size))
+    return [array[a:b].copy() for a, b in itertools.pairwise(bounds)], bounds
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+@pytest.mark.parametrize("name", CALLS)
+def test_gradients_in_pieces_give_the_bits_of_gradients_side_by_side(name, parts, monkeypatch):
+    function, count, options = CALLS[name]
+    rng = np.random.default_rng(5)
+    monkeypatch.setattr(threads, "parts", lambda nanoseconds: parts)
+    for dtype, n, cuts in (("float32", 1000, (0, 1, 1, 490, 999)), ("float64", 77, (16, 32)), ("float32", 3, ())):
+        arrays = [np.abs(rng.standard_normal(n)).astype(dtype) for _ in range(count)]
+        expected = [x.copy() for x in arrays]
+        function(arrays[0], pieces(*cut(arrays[1], *cuts)), *arrays[2:], **options(3))
+        with monkeypatch.context() as patch:
+            patch.setattr(dispatch, "module", lambda package: None)
+            function(*expected, **options(3))
+        assert [a.tobytes() for a in arrays] == [e.tobytes() for e in expected]
+
+
+def test_only_what_a_kernel_can_read_is_taken_in_pieces(monkeypatch):
+    good = np.ones((2, 6), np.float32)
+    bounds = np.array([0, 12, 24])
+    table = pieces([good, good.ravel()], bounds)
+    assert table.addresses.tolist() == [good.ctypes.data] * 2 and (table.size, table.dtype) == (24, "float32")
+    assert pieces([good, np.ones((0, 3), np.float32)], np.array([0, 12, 12])).size == 12
+    frozen = good.copy()
+    frozen.flags.writeable = False
+    unaligned = np.frombuffer(bytearray(49), np.uint8)[1:].view(np.float32)
+    wrong = [
+        *(good.T, good[:, ::-1], good.astype(np.float64), good.astype(">f4"), good.view(np.int32), good[:1], frozen),
+        *(unaligned, good.view(type("Subclass", (np.ndarray,), {})), "a string", None, 3.0, np.float32(1)),
+    ]
+    for other in wrong:
+        assert pieces([good, other], bounds) is None, repr(other)
+    assert pieces([good.astype(np.float16)] * 2, bounds) is None
+    monkeypatch.setattr(dispatch, "module", lambda package: None)
+    assert pieces([good, good], bounds) is None
+
+
+def test_pieces_that_do_not_fit_are_refused():
+    table = pieces(*cut(np.ones(6), 2))
+    p = np.ones(6)
+    for arrays in ((np.ones(7), table), (np.ones(6, np.float32), table), (p, table, np.ones(5))):
+        with pytest.raises(ValueError, match="pieces of 6 elements, float64, do not fit"):
+            kernels.sgd(*arrays, lr=0.1)
+    with pytest.raises(TypeError):  # Numba's own refusal
+        kernels.sgd(np.ones(12)[::2], table, lr=0.1)
+    assert p.tolist() == [1.0] * 6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_norm_is_exact_to_rounding_and_the_same_at_any_number_of_parts(dtype, monkeypatch):
+    rng = np.random.default_rng(6)
+    values = (rng.standard_normal(300_001) * 10.0 ** rng.integers(-4, 4, 300_001)).astype(dtype)
+    table, found = pieces(*cut(values, 0, 3, 4096, 70_000, 70_000, 299_999)), []
+    for parts in (1, 2, 3, 8):
+        monkeypatch.setattr(threads, "parts", lambda nanoseconds, parts=parts: parts)
+        found.append(kernels.norm(table))
+    exact = math.sqrt(math.fsum(float(x) ** 2 for x in values))
+    assert len(set(found)) == 1 and found[0] == pytest.approx(exact, rel=1e-14)
+    kernels.scale(table, 0.1)
+    assert np.array_equal(np.concatenate(table.arrays), values * np.dtype(dtype).type(0.1))
+    assert kernels.norm(pieces(*cut(values[:0]))) == 0.0
+    values[1234] = np.nan
+    assert math.isnan(kernels.norm(pieces(*cut(values, 70_000))))
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
@@ -87,8 +160,8 @@ def test_a_constant_is_the_fixed_point_of_ema_and_the_variance_of_centered_rmspr
 
 
 def test_loops_serve_what_they_were_written_for_and_nothing_else(monkeypatch):
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "0")
-    monkeypatch.setattr(dispatch, "_module", dispatch._module.__wrapped__)  # reads the setting anew
+    monkeypatch.setattr(dispatch, "module", dispatch.module.__wrapped__)  # reads the setting anew
+    monkeypatch.setattr(dispatch, "enabled", lambda: True)
     flat = np.zeros(4, np.float32)
     frozen = flat.copy()
     frozen.flags.writeable = False
@@ -106,7 +179,7 @@ def test_loops_serve_what_they_were_written_for_and_nothing_else(monkeypatch):
         assert dispatch.loops(PACKAGE, flat, wrong) is None
         assert dispatch.loops(PACKAGE, wrong, flat) is None
     assert dispatch.loops(PACKAGE, flat.astype(np.float16)) is None
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setattr(dispatch, "enabled", lambda: False)
     assert dispatch.loops(PACKAGE, flat) is None
 
 
@@ -125,16 +198,6 @@ def test_formulas_serve_the_rest(kind):
         a = a.T if kind == "strided" else a
         assert np.allclose(a.ravel(), e, rtol=0, atol=4e-3 if kind == "float16" else 0)
     assert arrays[0].dtype == ("float16" if kind == "float16" else "float64")
-
-
-def test_a_loop_without_a_place_for_its_cache_is_compiled_all_the_same():
-    source = "def double(x):\n    for i in range(x.size):\n        x[i] *= 2\n"
-    scope: dict[str, object] = {}
-    exec(source, scope)  # no file, so Numba has nowhere to cache
-    loop = dispatch.loop("void(T[::1])")(scope["double"])
-    x = np.ones(3)
-    loop[x.dtype](x)
-    assert x.tolist() == [2.0, 2.0, 2.0] and list(loop) == [np.dtype("float64")]
 
 
 @pytest.mark.parametrize("disabled", ["0", "1"])

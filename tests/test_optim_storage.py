@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -83,6 +84,44 @@ def test_gradients_of_any_layout_are_gathered_and_left_alone():
     optimizer.step()
     assert np.array_equal(w.numpy(), -g.reshape(4, 3).T) and b.tolist() == [-7, -5, -3, -1]
     assert np.array_equal(w.grad.numpy(), kept) and not np.shares_memory(w.grad.numpy(), base(w))
+
+
+@pytest.mark.parametrize("method", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
+def test_contiguous_gradients_are_read_where_they_lie_and_let_go_of(method, monkeypatch):
+    params = [parameter(np.ones((3, 4))), parameter(np.ones(5)), parameter(np.ones(2))]
+    optimizer, reference = method(params, lr=0.5), [parameter(np.ones(p.shape)) for p in params]
+    copying, joined = method(reference, lr=0.5), []
+
+    def join(arrays, axis, out):
+        joined.append(len(arrays))
+        return np.concatenate(arrays, axis=axis, out=out)
+
+    monkeypatch.delattr(optimizer._flats[0][0], "join")
+    monkeypatch.setattr(copying._flats[0][0], "join", join)
+    rng = np.random.default_rng(0)
+    for step in range(3):
+        for p, q in zip(params, reference, strict=True):
+            p.grad = tz.tensor(rng.standard_normal(p.shape), dtype="float32")
+            q.grad = tz.as_tensor(p.grad.numpy())
+        q.grad._data = np.repeat(q.grad._data, 2)[::2]  # the last one is strided, so all are joined
+        if step == 1:  # two runs
+            params[1].grad = reference[1].grad = None
+        optimizer.step()
+        copying.step()
+    assert joined == [3, 1, 3 if method is optim.SGD else 1]  # SGD counts no steps, so it has one run again
+    assert [p.numpy().tobytes() for p in params] == [q.numpy().tobytes() for q in reference]
+    gone = weakref.ref(params[0].grad._data)
+    optimizer.zero_grad()
+    assert gone() is None
+
+
+def test_a_gradient_in_another_dtype_is_converted():
+    w = parameter([1.0, 2.0])
+    optimizer = optim.SGD([w], lr=1.0)
+    w.grad = tz.tensor([0.5, 0.25])
+    w.grad.data = w.grad.data.astype(np.float64)
+    optimizer.step()
+    assert w.tolist() == [0.5, 1.75] and w.dtype == "float32"
 
 
 def test_assigned_data_is_taken_back_with_its_value():

@@ -13,6 +13,7 @@ import pytest
 import oracles
 import tinygrad_zoo as tz
 from tinygrad_zoo import optim
+from tinygrad_zoo.errors import NonFiniteError
 from tinygrad_zoo.kernels import dispatch
 
 torch = oracles.load("torch")
@@ -102,7 +103,7 @@ def test_every_combination_of_options_equals_torch(name):
 @pytest.mark.oracle("torch")
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_array_formulas_equal_torch(name, monkeypatch):
-    monkeypatch.setattr(dispatch, "_module", lambda package: None)
+    monkeypatch.setattr(dispatch, "module", lambda package: None)
     for options in list(combinations(name))[::5]:
         compare(name, options)
 
@@ -213,6 +214,44 @@ def test_clip_grad_norm_equals_torch(norm_type, max_norm):
     torch.nn.utils.clip_grad_value_(theirs, 0.02)
     for a, b in list(zip(ours, theirs, strict=True))[1:]:
         assert np.allclose(a.grad.numpy(), b.grad.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.oracle("torch")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+def test_clip_grad_norm_of_much_equals_torch(norm_type, dtype):
+    rng = np.random.default_rng(4)
+    shapes = [(300, 200), (7,), (), (150_001,)]
+    for strided in (False, True):
+        gradients = [rng.standard_normal((*shape, 2)).astype(dtype)[..., 0] for shape in shapes]
+        ours = [tz.tensor(np.zeros(shape, dtype), requires_grad=True) for shape in shapes]
+        theirs = [torch.zeros(shape, dtype=getattr(torch, dtype), requires_grad=True) for shape in shapes]
+        for a, b, g in zip(ours, theirs, gradients, strict=True):
+            a.grad, b.grad = tz.tensor(g), torch.tensor(g)
+            a.grad._data = g if strided else a.grad._data
+        norm = optim.clip_grad_norm_(ours, 1.5, norm_type)
+        expected = torch.nn.utils.clip_grad_norm_(theirs, 1.5, norm_type)
+        assert norm.item() == pytest.approx(expected.item(), rel=1e-6 if dtype == "float32" else 1e-13)
+        for a, b in zip(ours, theirs, strict=True):
+            assert np.allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-5 if dtype == "float32" else 1e-12, atol=0)
+
+
+@pytest.mark.oracle("torch")
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_norm_that_is_not_finite_is_torchs(bad):
+    gradient = np.array([1.0, bad, -2.0], np.float32)
+    for checked in (True, False):
+        p, q = tz.tensor([0.0] * 3, requires_grad=True), torch.zeros(3, requires_grad=True)
+        p.grad, q.grad = tz.tensor(gradient), torch.tensor(gradient)
+        if checked:
+            with pytest.raises(NonFiniteError):
+                optim.clip_grad_norm_([p], 1.0, error_if_nonfinite=True)
+            with pytest.raises(RuntimeError):
+                torch.nn.utils.clip_grad_norm_([q], 1.0, error_if_nonfinite=True)
+        else:
+            norm, expected = optim.clip_grad_norm_([p], 1.0), torch.nn.utils.clip_grad_norm_([q], 1.0)
+            assert np.array_equal(norm.numpy(), expected.numpy(), equal_nan=True)
+        assert np.array_equal(p.grad.numpy(), q.grad.numpy(), equal_nan=True)
 
 
 def test_goldens_made_by_torch():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -58,6 +58,13 @@ class Handle:
 
     def remove(self) -> None:
         self._hooks.pop(self._key, None)
+
+
+def mark_all_written(variables: Iterable[Variable]) -> None:
+    """`mark_written` of each of them."""
+    number = next(_numbers)
+    for x in variables:
+        x.version[0] = number
 
 
 def as_array(x: Any) -> Array:

@@ -1,10 +1,12 @@
 """One step of an optimizer over flat arrays: parameters, gradients and state are written in one pass.
 
 `p` is the parameters, `g` their gradients; `p` and the state after it are written, `g` is not. All have one dtype and
-do not overlap. Scalars are computed in float64 and rounded once to that dtype; those that change from step to step
-(learning rate, step count) are values like all others, so nothing is compiled anew.
+do not overlap. `g` may be Pieces, gradients that are read where they lie, and the other arrays are then such as kernels
+serve. Scalars are computed in float64 and rounded once to that dtype; those that change from step to step (learning
+rate, step count) are values like all others, so nothing is compiled anew.
 
-The formulas below are operators that NumPy and CuPy share. `cpu.py` has them as loops, bitwise equal.
+The formulas below are operators that NumPy and CuPy share. `cpu.py` has them as loops, bitwise equal. `norm` and
+`scale` are what clipping does to gradients in pieces.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dispatch import Array, loops, namespace
+import numpy as np
+
+from .. import threads
+from ..dispatch import Array, loops, module, namespace
+from ..pieces import Pieces, pieces
 
 
 def sgd(
     p: Array,
-    g: Array,
+    g: Array | Pieces,
     buffer: Array | None = None,
     *,
     lr: float,
@@ -34,14 +40,13 @@ def sgd(
     >>> p
     array([0.9, 2. ])
     """
-    arrays = (p, g) if buffer is None else (p, g, buffer)
-    scalars = (lr, weight_decay) if buffer is None else (lr, weight_decay, momentum, 1 - dampening)
-    cpu = loops(__name__, *arrays)
-    if cpu is not None:
-        if buffer is None:
-            cpu.sgd[p.dtype](p, g, *scalars)
-        else:
-            cpu.momentum[p.dtype](p, g, buffer, *scalars, nesterov)
+    if buffer is None:
+        scalars: tuple[float, ...] = (lr, weight_decay)
+        served = _run("sgd", g, (p,), *scalars)
+    else:
+        scalars = (lr, weight_decay, momentum, 1 - dampening)
+        served = _run("momentum", g, (p, buffer), *scalars, nesterov)
+    if served:
         return
     lr, l2, *rest = _rounded(p, scalars)
     d = g + l2 * p
@@ -54,7 +59,7 @@ def sgd(
 
 def adam(
     p: Array,
-    g: Array,
+    g: Array | Pieces,
     m: Array,
     v: Array,
     v_max: Array | None = None,
@@ -79,27 +84,28 @@ def adam(
     >>> p.round(6)  # the first step is lr·sign(g)
     array([-0.1,  0.1])
     """
-    arrays = (p, g, m, v) if v_max is None else (p, g, m, v, v_max)
-    step, root = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
+    step, scale = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
     l2, decay = (0.0, 1 - lr * weight_decay) if decoupled else (weight_decay, 1.0)
-    scalars = (step, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, l2, decay)
-    cpu = loops(__name__, *arrays)
-    if cpu is not None:
-        (cpu.adam if v_max is None else cpu.amsgrad)[p.dtype](*arrays, *scalars)
+    scalars = (step, scale, beta1, 1 - beta1, beta2, 1 - beta2, eps, l2, decay)
+    if v_max is None:
+        served = _run("adam", g, (p, m, v), *scalars)
+    else:
+        served = _run("amsgrad", g, (p, m, v, v_max), *scalars)
+    if served:
         return
-    step, root, beta1, rest1, beta2, rest2, eps, l2, decay = _rounded(p, scalars)
+    step, scale, beta1, rest1, beta2, rest2, eps, l2, decay = _rounded(p, scalars)
     d = g + l2 * p
     m[...] = beta1 * m + rest1 * d
     v[...] = beta2 * v + rest2 * (d * d)
     xp = namespace(p)
     if v_max is not None:
         v = xp.maximum(v_max, v, out=v_max)
-    p[...] = decay * p - step * (m / (xp.sqrt(v) / root + eps))
+    p[...] = decay * p - step * (m / (xp.sqrt(v) * scale + eps))
 
 
 def rmsprop(
     p: Array,
-    g: Array,
+    g: Array | Pieces,
     square: Array,
     mean: Array | None = None,
     buffer: Array | None = None,
@@ -121,13 +127,12 @@ def rmsprop(
     >>> p.round(6)  # 0.1 / √(1 − 0.99)
     array([-1.])
     """
-    arrays = [x for x in (p, g, square, mean, buffer) if x is not None]
     scalars = (lr, alpha, 1 - alpha, eps, weight_decay, momentum)
-    cpu = loops(__name__, *arrays)
-    if cpu is not None:
-        none = p[:0]  # stands for an array that is not there
-        kernel = cpu.rmsprop[p.dtype]
-        kernel(p, g, square, none if mean is None else mean, none if buffer is None else buffer, *scalars)
+    if mean is None:
+        served = _run("rmsprop", g, (p, square, buffer), *scalars)
+    else:
+        served = _run("centered", g, (p, square, mean, buffer), *scalars)
+    if served:
         return
     lr, alpha, rest, eps, l2, mu = _rounded(p, scalars)
     d = g + l2 * p
@@ -142,7 +147,9 @@ def rmsprop(
     p -= lr * d
 
 
-def adagrad(p: Array, g: Array, total: Array, *, lr: float, eps: float = 1e-10, weight_decay: float = 0.0) -> None:
+def adagrad(
+    p: Array, g: Array | Pieces, total: Array, *, lr: float, eps: float = 1e-10, weight_decay: float = 0.0
+) -> None:
     """p ← p − lr·d / (√s + ε), with d = g + λp and s ← s + d² (Duchi, Hazan, Singer 2011).
 
     >>> import numpy as np
@@ -152,9 +159,7 @@ def adagrad(p: Array, g: Array, total: Array, *, lr: float, eps: float = 1e-10, 
     array([-0.8])
     """
     scalars = (lr, eps, weight_decay)
-    cpu = loops(__name__, p, g, total)
-    if cpu is not None:
-        cpu.adagrad[p.dtype](p, g, total, *scalars)
+    if _run("adagrad", g, (p, total), *scalars):
         return
     lr, eps, l2 = _rounded(p, scalars)
     d = g + l2 * p
@@ -162,7 +167,7 @@ def adagrad(p: Array, g: Array, total: Array, *, lr: float, eps: float = 1e-10, 
     p -= lr * (d / (namespace(p).sqrt(total) + eps))
 
 
-def ema(average: Array, x: Array, *, decay: float) -> None:
+def ema(average: Array, x: Array | Pieces, *, decay: float) -> None:
     """a ← x + decay·(a − x): a constant x is a fixed point, and decay 0 copies x, both exactly.
 
     >>> import numpy as np
@@ -171,12 +176,48 @@ def ema(average: Array, x: Array, *, decay: float) -> None:
     >>> a
     array([1.5])
     """
-    cpu = loops(__name__, average, x)
-    if cpu is not None:
-        cpu.ema[x.dtype](average, x, decay)
+    if _run("ema", x, (average,), decay):
         return
-    (decay,) = _rounded(x, (decay,))
+    (decay,) = _rounded(average, (decay,))
     average[...] = x + decay * (average - x)
+
+
+def norm(g: Pieces) -> float:
+    """√Σg², summed in float64 by blocks, so with the same bits at any number of threads; Inf where the sum overflows.
+
+    >>> import numpy as np
+    >>> norm(pieces([np.full(2, 3.0), np.array([[4.0]])], np.array([0, 2, 3])))  # √34
+    5.830951894845301
+    """
+    cpu = module(__name__)
+    parts, sums = threads.parts(g.size * cpu.TIMES["squares"]), np.empty(-(-g.size // cpu.BLOCK))
+    cpu.squares[g.dtype, parts](np.empty(0, g.dtype), g.addresses, g.bounds, sums, parts)
+    return math.sqrt(sums.sum())
+
+
+def scale(g: Pieces, factor: float) -> None:
+    """g ← factor · g, where the pieces lie."""
+    cpu = module(__name__)
+    parts = threads.parts(g.size * cpu.TIMES["scale"])
+    cpu.scale[g.dtype, parts](np.empty(0, g.dtype), g.addresses, g.bounds, parts, factor)
+
+
+def _run(name: str, g: Array | Pieces, written: tuple[Any, ...], *scalars: float) -> bool:
+    """Run the kernel `name` where it can serve, else return False: the formula serves."""
+    p, present = written[0], [x for x in written if x is not None]
+    table = g if type(g) is Pieces else None
+    if table is None and loops(__name__, *present, g) is not None:
+        table = pieces((g,), np.array((0, p.size)))
+    if table is None:
+        return False
+    if table.dtype != p.dtype or {x.size for x in present} != {table.size}:
+        got = [(x.size, x.dtype.name) for x in present]
+        raise ValueError(f"{name}: pieces of {table.size} elements, {table.dtype}, do not fit arrays of {got}")
+    cpu = module(__name__)
+    parts = threads.parts(p.size * cpu.TIMES[name])
+    arrays = [p[:0] if x is None else x for x in written]
+    getattr(cpu, name)[p.dtype, parts](*arrays, table.addresses, table.bounds, parts, *scalars)
+    return True
 
 
 def _rounded(p: Array, scalars: tuple[float, ...]) -> list[Any]:

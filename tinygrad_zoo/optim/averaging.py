@@ -11,6 +11,7 @@ import numpy as np
 from .. import backend
 from ..errors import CheckpointError, UsageError
 from ..kernels import optimizer as kernels
+from ..kernels.pieces import pieces
 from ..nn import Module
 from ..variable import Array
 from .flat import Layout, by_kind, kind_of
@@ -75,8 +76,10 @@ class EMA:
         if self.bias_correction:
             decay *= (1 - self.decay ** (self.updates - 1)) / (1 - self.decay**self.updates)
         for layout, (average, current) in zip(self._layouts, self._flats, strict=True):
-            layout.join([x._data for x in layout.tensors], axis=None, out=current)
-            kernels.ema(average, current, decay=decay)
+            arrays = [x._data for x in layout.tensors]
+            table = pieces(arrays, layout.cuts)
+            values = layout.join(arrays, axis=None, out=current) if table is None else table
+            kernels.ema(average, values, decay=decay)
         self._copies = {name: self._named[name].data.copy() for name in self._copies}
 
     def copy_to(self, model: Module | None = None) -> None:

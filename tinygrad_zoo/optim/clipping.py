@@ -10,8 +10,10 @@ import numpy as np
 
 from .. import backend
 from ..errors import NonFiniteError, UsageError
+from ..kernels import optimizer as kernels
+from ..kernels.pieces import Pieces, pieces
 from ..tensor import Tensor, tensor
-from ..variable import Variable
+from ..variable import Variable, mark_all_written
 
 
 def clip_grad_norm_(
@@ -35,14 +37,20 @@ def clip_grad_norm_(
     grads = _gradients(parameters)
     if not grads:
         return tensor(0.0)
-    norm = _norm(grads, norm_type)
+    arrays = [g._data for g in grads]
+    table = pieces(arrays, np.cumsum([0, *(a.size for a in arrays)]))
+    norm = _norm(grads, table, norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise NonFiniteError(f"clip_grad_norm_: the gradients' norm is {norm}; they were left as they are")
     # A look at the norm would wait for the device, so the gradients are multiplied by 1 where they are small enough.
     factor = backend.namespace(grads[0]._data).minimum(max_norm / (norm + 1e-6), 1.0)
-    for g in grads:
-        g._data *= backend.to_device(factor, g.device).astype(g._data.dtype)
-        g.mark_written()
+    if table is None:
+        for g in grads:
+            g._data *= backend.to_device(factor, g.device).astype(g._data.dtype)
+        mark_all_written(grads)
+    elif factor != 1:
+        kernels.scale(table, float(factor))
+        mark_all_written(grads)
     return tensor(norm, dtype=grads[0].dtype, device=grads[0].device)
 
 
@@ -65,8 +73,12 @@ def _gradients(parameters: Any) -> list[Tensor]:
     return [p.grad for p in tensors if p.grad is not None]
 
 
-def _norm(grads: list[Tensor], p: float) -> Any:
+def _norm(grads: list[Tensor], table: Pieces | None, p: float) -> Any:
     """(Σ|g|ᵖ)^(1/p) over all of them on the device of the first, scaled by the largest |g|: no power overflows."""
+    if table is not None and p == 2:
+        norm = kernels.norm(table)
+        if 1e-140 < norm < math.inf:  # the squares of what counts are normal numbers
+            return np.float64(norm)
     xp, device = backend.namespace(grads[0]._data), grads[0].device
     joined = xp.concatenate([backend.to_device(g._data, device) for g in grads], axis=None)
     values = abs(joined.astype(np.float64))

@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import backend
 from ..errors import DeviceError, ShapeError
-from ..variable import Array
+from ..kernels.pieces import Pieces, pieces
+from ..variable import Array, mark_all_written
 
 
 def kind_of(x: Any) -> tuple[np.dtype[Any], str]:
@@ -34,6 +35,7 @@ class Layout:
         self.dtype, self.device = kind_of(tensors[0])
         self.shapes = [x._data.shape for x in tensors]
         self.bounds = list(accumulate((x._data.size for x in tensors), initial=0))
+        self.cuts = np.array(self.bounds, np.int64)  # for kernels
         self.join = backend.namespace(tensors[0]._data).concatenate  # join(arrays, axis=None, out=flat)
 
     def buffer(self) -> Array:
@@ -48,17 +50,48 @@ class Layout:
 class Run:
     """Neighbouring parameters that have a gradient and have taken equally many steps: one kernel call updates them.
 
-    `data`, `grad` and every `slot` are contiguous 1-D arrays; `t` counts the steps.
+    `data`, `grad` and every `slot` are contiguous 1-D arrays; `t` counts the steps. A kernel takes `pieces`, which
+    spares it the copy that `grad` is.
     """
 
-    __slots__ = ("_flat", "_range", "_slots", "data", "first", "grad", "last", "params", "t")
+    __slots__ = (
+        *("_arrays", "_buffer", "_cuts", "_flat", "_joined", "_negated", "_range", "_slots"),
+        *("data", "first", "last", "params", "t"),
+    )
 
     def __init__(self, flat: Flat, first: int, last: int, t: int) -> None:
         self._flat, self.first, self.last, self.t = flat, first, last, t
         self._range = slice(flat.bounds[first], flat.bounds[last])
         self._slots: dict[str, Array] = {}
         self.params = flat.tensors[first:last]
-        self.data, self.grad = flat.data[self._range], flat.grad[self._range]
+        self.data, self._buffer = flat.data[self._range], flat.grad[self._range]
+        self._cuts = flat.cuts[first : last + 1] - flat.bounds[first]
+        self.open([], negated=False)
+
+    def open(self, arrays: list[Array], negated: bool) -> None:
+        """Take the gradients of a step, with the sign turned where `negated`."""
+        self._arrays, self._negated, self._joined = arrays, negated, False
+
+    @property
+    def grad(self) -> Array:
+        """The gradients side by side."""
+        if not self._joined:
+            self._joined = True
+            self._flat.join(self._arrays, axis=None, out=self._buffer)
+            if self._negated:
+                self._buffer *= -1
+        return self._buffer
+
+    @property
+    def pieces(self) -> Array | Pieces:
+        """The gradients where they lie if a kernel can read them there, else side by side."""
+        table = None if self._negated else pieces(self._arrays, self._cuts)
+        return self.grad if table is None or table.dtype != self.data.dtype else table
+
+    def close(self) -> None:
+        """After the update: let go of the gradients, and mark the parameters as written."""
+        self._arrays = []
+        mark_all_written(self.params)
 
     def slot(self, name: str) -> Array:
         """The state called `name`: zeros before the first step."""
@@ -87,6 +120,8 @@ class Flat(Layout):
     def adopt(self) -> bool:
         """Make every `p.data` the view again, with the value it has now; False if one changed its dtype or device."""
         moved = [(p, view) for p, view in zip(self.tensors, self.views, strict=True) if p._data is not view]
+        if not moved:
+            return True
         for p, view in moved:
             if p._data.shape != view.shape:
                 raise ShapeError(
@@ -102,14 +137,14 @@ class Flat(Layout):
             p._data = view
         return True
 
-    def collect(self) -> list[Run]:
-        """Copy the gradients into the flat buffer; returns the runs to update."""
+    def collect(self, negated: bool = False) -> list[Run]:
+        """Hand the gradients to the runs, with the sign turned where `negated`; returns the runs to update."""
         grads = [p._grad for p in self.tensors]
         pattern = [g is not None for g in grads]
         if pattern != self.pattern:
             self._regroup(pattern)
         for run in self.runs:
-            self.join([g._data for g in grads[run.first : run.last]], axis=None, out=run.grad)
+            run.open([g._data for g in grads[run.first : run.last]], negated)
         return self.runs
 
     def _regroup(self, pattern: list[bool]) -> None:

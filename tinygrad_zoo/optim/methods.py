@@ -57,12 +57,12 @@ class SGD(Optimizer):
     def _update(self, run: Run, group: dict[str, Any]) -> None:
         lr, weight_decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
         if momentum == 0:  # no state, so nothing counts the steps
-            kernels.sgd(run.data, run.grad, lr=lr, weight_decay=weight_decay)
+            kernels.sgd(run.data, run.pieces, lr=lr, weight_decay=weight_decay)
             return
         run.t += 1
         kernels.sgd(
             run.data,
-            run.grad,
+            run.pieces,
             run.slot("momentum_buffer"),
             lr=lr,
             weight_decay=weight_decay,
@@ -110,7 +110,7 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         kernels.adam(
             run.data,
-            run.grad,
+            run.pieces,
             run.slot("exp_avg"),
             run.slot("exp_avg_sq"),
             run.slot("max_exp_avg_sq") if group["amsgrad"] else None,
@@ -199,7 +199,7 @@ class RMSprop(Optimizer):
         run.t += 1
         kernels.rmsprop(
             run.data,
-            run.grad,
+            run.pieces,
             run.slot("square_avg"),
             run.slot("grad_avg") if group["centered"] else None,
             run.slot("momentum_buffer") if group["momentum"] > 0 else None,
@@ -253,7 +253,7 @@ class Adagrad(Optimizer):
             total.fill(group["initial_accumulator_value"])
         kernels.adagrad(
             run.data,
-            run.grad,
+            run.pieces,
             total,
             lr=group["lr"] / (1 + (run.t - 1) * group["lr_decay"]),
             eps=group["eps"],

@@ -111,12 +111,9 @@ class Optimizer:
         """Update every parameter that has a gradient."""
         for i, group in enumerate(self.param_groups):
             for flat in self._bound(i):
-                for run in flat.collect():
-                    if group["maximize"]:
-                        run.grad *= -1
+                for run in flat.collect(negated=group["maximize"]):
                     self._update(run, group)
-                    for p in run.params:
-                        p.mark_written()
+                    run.close()
 
     def _update(self, run: Run, group: dict[str, Any]) -> None:
         """Count `run.t` up and write the new values into `run.data`."""

@@ -181,7 +181,9 @@ class _ConvTranspose(_Convolution):
         who, size = type(self).__name__, x.shape[-self.axes :]
         wanted = tuple(output_size)
         if len(wanted) not in (self.axes, x.ndim):
-            raise ShapeError(f"{who}: output_size={wanted}: expected {self.axes} sizes, or {x.ndim} as x has axes")
+            raise ShapeError(
+                f"{who}: output_size={wanted}: expected a size for each axis, {self.axes}, or {x.ndim}, as x has"
+            )
         least = tuple(
             (n - 1) * s - 2 * p + d * (k - 1) + 1
             for n, s, p, d, k in zip(size, self.stride, self.padding, self.dilation, self.kernel_size, strict=True)

@@ -223,7 +223,7 @@ def conv_adjoint_input(
     settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     plan, size = plan_of(op, weight.shape[2:], **settings), per_axis(op, "size", size, axes, least=0)
     check_channels(op, y, weight.shape[0], weight, plan["groups"])
-    check_fit(op, y, places_of(op, size, weight.shape[2:], plan))
+    check_fit(op, y, places_of(op, size, weight.shape[2:], plan), "size")
     return kernels.convolve_input(y, weight, size=size, **plan)
 
 
@@ -272,7 +272,7 @@ def conv_adjoint_weight(
             f"{op}: expected y (N, out, …) and x (N, in, …) of one N, with channels that groups={plan['groups']} "
             f"divides, got {y.shape} and {x.shape}"
         )
-    check_fit(op, y, places_of(op, x.shape[2:], kernel, plan))
+    check_fit(op, y, places_of(op, x.shape[2:], kernel, plan), "kernel")
     return kernels.convolve_weight(y, x, kernel=kernel, **plan)
 
 

@@ -141,9 +141,9 @@ def axes_of(op: str, y: Array) -> int:
     return int(y.ndim - 2)
 
 
-def check_fit(op: str, y: Array, places: Sequence[int]) -> None:
+def check_fit(op: str, y: Array, places: Sequence[int], setting: str) -> None:
     """That `y` is of the spatial shape of the convolution's result."""
     if y.shape[2:] != places:
         raise ShapeError(
-            f"{op}: y has the spatial shape {y.shape[2:]}, the convolution gives {places}: write another size"
+            f"{op}: y has the spatial shape {y.shape[2:]}, the convolution gives {places}: write another {setting}"
         )

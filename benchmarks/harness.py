@@ -4,8 +4,8 @@ How a figure comes about:
 
 1. Ours and one peer start in two freshly spawned processes, because thread pools of two libraries in one process
    slow each other down. No environment variable is set: what is measured is what a user gets.
-2. **Correctness gate.** Both give their answer (the loss after 20 steps, say). Answers that differ by more than the
-   tolerance end the comparison: there is no time without a right result.
+2. **Correctness gate.** Both give their answer (the loss after 20 steps, say, or a result and all gradients). Answers
+   that differ by more than the tolerance end the comparison: there is no time without a right result.
 3. Each contender's number of inner iterations is calibrated so that one block takes about 50 ms.
 4. The two take turns, A B A B, one block each; every turn begins with an untimed warm-up. Only one of the two works at
    a time, and a pause before each turn lets the other's worker threads, which spin for a while after their last task,
@@ -16,6 +16,8 @@ How a figure comes about:
 6. Each pair of neighbouring blocks gives one ratio, so that a slow drift of the machine cancels; their median counts.
 
 `--peers self` runs ours against itself: its ratio must be 1 within the noise, which shows how far to trust the others.
+
+Bars bind on processors with AVX-512, for which they were set; on others the table reports, and judges nothing.
 """
 
 import importlib.metadata
@@ -25,12 +27,13 @@ import math
 import multiprocessing
 import os
 import platform
+import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -48,6 +51,7 @@ INSTALL = 'pip install -e ".[bench]"'
 
 Direction = Literal["fwd", "fb", "step"]
 Answer = NDArray[np.floating[Any]]
+CPU_INFORMATION = Path("/proc/cpuinfo")
 
 
 class BenchmarkError(RuntimeError):
@@ -66,7 +70,7 @@ class Workload:
     """What a contender's process holds: `run`, timed, and `answer`, asked once before and compared with the peer's."""
 
     run: Callable[[], object]
-    answer: Callable[[], object]  # a number or an array of numbers
+    answer: Callable[[], object]  # a number, an array of numbers, or a tuple of these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,10 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing to compute, by ours and by every peer; `bars` maps a peer's name to the ratio that must be reached."""
+    """One thing to compute, by ours and by every peer; `bars` maps a peer's name to the ratio that must be reached.
+
+    Where several peers do the same thing in different ways, `best_bar` is for the ratio to whichever is the fastest.
+    """
 
     bench: str
     name: str
@@ -92,6 +99,7 @@ class Case:
     ours: Contender
     peers: tuple[Contender, ...]
     bars: Mapping[str, float] = field(default_factory=dict)
+    best_bar: float | None = None
     tolerance: float = 1e-3  # relative, of the answers
 
     def chosen(self, names: Sequence[str] | None) -> tuple[Contender, ...]:
@@ -101,6 +109,14 @@ class Case:
         offered = {peer.name: peer for peer in self.peers}
         offered["self"] = Contender(name="self", build=self.ours.build, requires=self.ours.requires)
         return tuple(offered[name] for name in names if name in offered)
+
+    def best(self, results: "Sequence[Result]") -> "Result | None":
+        """The comparison with the fastest peer, under `best_bar`; None where there is no such bar, or a peer lacks."""
+        by_peer = {result.peer: result for result in results}
+        if self.best_bar is None or any(peer.name not in by_peer for peer in self.peers):
+            return None
+        hardest = max((by_peer[peer.name] for peer in self.peers), key=lambda result: result.ratio)
+        return replace(hardest, peer="the fastest", bar=self.best_bar)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +171,6 @@ class Result:
     def cells(self) -> tuple[str, ...]:
         """The cells of the table under HEADER."""
         spread = f"{min(self.ratios):.3f}-{max(self.ratios):.3f}"
-        verdict = "" if self.bar is None else f"<= {self.bar:.2f} {'met' if self.ratio <= self.bar else 'MISSED'}"
         times = (f"{self.ours_ms:.4f}", f"{self.peer_ms:.4f}")
         return (
             self.case,
@@ -164,9 +179,23 @@ class Result:
             *times,
             f"{self.ratio:.3f}",
             spread,
-            verdict,
+            verdict(self.ratio, self.bar),
             ", ".join(self.answers),
         )
+
+
+def bars_bind() -> bool:
+    """Whether this processor has AVX-512, as Linux tells."""
+    if not CPU_INFORMATION.exists():
+        return False
+    return re.search(r"^flags\b.*\bavx512f\b", CPU_INFORMATION.read_text(), re.MULTILINE) is not None
+
+
+def verdict(value: float, bar: float | None) -> str:
+    """The bar, and whether it is met where it binds; nothing where there is none."""
+    if bar is None:
+        return ""
+    return f"<= {bar:.2f} {('met' if value <= bar else 'MISSED') if bars_bind() else '(AVX-512)'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +257,8 @@ def serve(connection: Connection, build: Callable[[], Workload]) -> None:
         while (request := connection.recv()) != "stop":
             reply: object = None
             if request == "answer":
-                reply = np.asarray(workload.answer(), dtype=np.float64)
+                answer = workload.answer()
+                reply = [np.asarray(x, np.float64) for x in (answer if isinstance(answer, tuple) else (answer,))]
             elif request == "calibrate":
                 iterations = calibrate(workload.run)
             else:
@@ -286,6 +316,14 @@ def shown(answer: Answer) -> str:
     return f"{answer.item():.6g}" if answer.size == 1 else f"{answer.shape} norm {np.linalg.norm(answer):.6g}"
 
 
+def gates(ours: Sequence[Answer], peer: Sequence[Answer], tolerance: float) -> tuple[str, str]:
+    """`gate` for each part of the answers; returns the texts of the first part, and how many more agree."""
+    if len(ours) != len(peer):
+        raise BenchmarkError(f"different answers, not timed: ours has {len(ours)} parts, peer {len(peer)}")
+    (mine, theirs), *others = (gate(a, b, tolerance) for a, b in zip(ours, peer, strict=True))
+    return mine, f"{theirs} and {len(others)} more" if others else theirs
+
+
 def gate(ours: Answer, peer: Answer, tolerance: float) -> tuple[str, str]:
     """max|ours - peer| <= tolerance * max|peer|, else BenchmarkError; returns both answers as text."""
     texts = shown(ours), shown(peer)
@@ -325,7 +363,7 @@ def compare(case: Case, peer: Contender, pairs: int) -> Result | Absent:
         return absent(reason=f"not installed: {', '.join(missing)} ({INSTALL})", failed=False)
     try:
         with Process(case.ours) as ours, Process(peer) as theirs:
-            answers = gate(ours.ask("answer"), theirs.ask("answer"), case.tolerance)
+            answers = gates(ours.ask("answer"), theirs.ask("answer"), case.tolerance)
             for contender in (ours, theirs):
                 time.sleep(SETTLE_SECONDS)
                 contender.ask("calibrate")
@@ -349,10 +387,9 @@ def compare(case: Case, peer: Contender, pairs: int) -> Result | Absent:
 def machine(packages: Sequence[str] = ()) -> str:
     """The processor, its cores, the system and the versions of Python, NumPy, Numba and `packages`."""
     model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
+    if CPU_INFORMATION.exists():
         named = [
-            line.partition(":")[2].strip() for line in information.read_text().splitlines() if "model name" in line
+            line.partition(":")[2].strip() for line in CPU_INFORMATION.read_text().splitlines() if "model name" in line
         ]
         model = named[0] if named else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -366,7 +403,7 @@ def machine(packages: Sequence[str] = ()) -> str:
 
 
 HEADER = ("case", "dir", "peer", "ours ms", "peer ms", "ratio", "range", "bar", "answers: ours, peer")
-LAYOUT = ("<15", "<4", "<13", ">9", ">9", ">6", "<13", "<14", "")
+LAYOUT = ("<19", "<4", "<19", ">9", ">9", ">6", "<13", "<17", "")
 
 
 def line(cells: Sequence[str]) -> str:
@@ -375,24 +412,24 @@ def line(cells: Sequence[str]) -> str:
     return "  ".join(format(cell, width) for cell, width in zip(cells, layout, strict=True)).rstrip()
 
 
-def outcomes(cases: Sequence[Case], pairs: int, peers: Sequence[str] | None) -> Iterator[Result | Absent]:
-    """Compare ours with the chosen peers of every case, one after the other."""
-    for case in cases:
-        for peer in case.chosen(peers):
-            yield compare(case, peer, pairs)
+def run(
+    cases: Sequence[Case],
+    *,
+    as_json: bool,
+    pairs: int | None,
+    peers: Sequence[str] | None,
+    names: Sequence[str] | None = None,
+    usual_pairs: int = MINIMUM_PAIRS,
+) -> int:
+    """Run the cases called `names`, all for None, and print a table or JSON lines.
 
-
-def run(cases: Sequence[Case], *, as_json: bool, pairs: int | None, peers: Sequence[str] | None) -> int:
-    """Run the cases and print a table or JSON lines; the exit status is 1 if a contender failed or answered wrongly.
-
-    A missed bar is printed, but is no failure: times depend on the machine and on what else it does.
+    The exit status is 1 if a contender failed or answered wrongly. A missed bar is printed, but is no failure: times
+    depend on the machine and on what else it does. `usual_pairs` are those of a run that was not told how many.
     """
-    pairs = MINIMUM_PAIRS if pairs is None else pairs
-    if pairs < MINIMUM_PAIRS:
-        raise BenchmarkError(f"--pairs must be at least {MINIMUM_PAIRS} for a median to mean something, got {pairs}")
-    known = {"self", *(peer.name for case in cases for peer in case.peers)}
-    if unknown := [name for name in peers or () if name not in known]:
-        raise BenchmarkError(f"unknown peers {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    pairs = check_pairs(usual_pairs if pairs is None else pairs)
+    check_known("peers", peers, {"self", *(peer.name for case in cases for peer in case.peers)})
+    check_known("cases", names, {case.name for case in cases})
+    cases = [case for case in cases if names is None or case.name in names]
     if missing := {package for case in cases for package in case.ours.missing()}:
         raise BenchmarkError(
             f"ours needs {', '.join(sorted(missing))}: {INSTALL}, or run this in the repository's root"
@@ -400,18 +437,51 @@ def run(cases: Sequence[Case], *, as_json: bool, pairs: int | None, peers: Seque
     if not as_json:
         print(f"{machine()}\nmedian of {pairs} pairs; ratio = ours / peer, below 1 ours is faster\n\n{line(HEADER)}")
     failed = False
-    for outcome in outcomes(cases, pairs, peers):
-        if isinstance(outcome, Absent):
-            failed |= outcome.failed
-        elif outcome.disturbed:
-            warning = (
-                f"other programs were busy during {outcome.disturbed} of the next {pairs} pairs: do not record them"
-            )
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
-        if not as_json:
-            print(line(outcome.cells()), flush=True)
-        elif isinstance(outcome, Result):
-            print(json.dumps(outcome.record()), flush=True)
-        else:  # standard output holds figures only
-            print(line(outcome.cells()), file=sys.stderr, flush=True)
+    for case in cases:
+        results = []
+        for peer in case.chosen(peers):
+            outcome = compare(case, peer, pairs)
+            report(outcome, as_json=as_json)
+            if isinstance(outcome, Result):
+                results.append(outcome)
+            else:
+                failed |= outcome.failed
+        best = case.best(results)
+        if best is not None and not as_json:  # whoever reads the records finds it there: the greatest of the ratios
+            print(line(best.cells()), flush=True)
     return int(failed)
+
+
+def check_pairs(pairs: int) -> int:
+    """`pairs`, if they are enough."""
+    if pairs < MINIMUM_PAIRS:
+        raise BenchmarkError(f"--pairs must be at least {MINIMUM_PAIRS} for a median to mean something, got {pairs}")
+    return pairs
+
+
+def check_known(what: str, names: Sequence[str] | None, known: set[str]) -> None:
+    """That each of the names given for --`what` is one of those known."""
+    if unknown := [name for name in names or () if name not in known]:
+        raise BenchmarkError(f"unknown {what} {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+
+
+def warn_of_load() -> None:
+    """For what is timed in processes that end: nobody can say which of them other programs disturbed."""
+    if os.getloadavg()[0] > 0.5:
+        print("warning: other programs are busy: do not record these figures", file=sys.stderr)
+
+
+def report(outcome: Result | Absent, *, as_json: bool) -> None:
+    """Print one comparison; in JSON, standard output holds figures only."""
+    if isinstance(outcome, Result) and outcome.disturbed:
+        warning = (
+            f"other programs were busy during {outcome.disturbed} of the next {len(outcome.ratios)} pairs: "
+            "do not record them"
+        )
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    if not as_json:
+        print(line(outcome.cells()), flush=True)
+    elif isinstance(outcome, Result):
+        print(json.dumps(outcome.record()), flush=True)
+    else:
+        print(line(outcome.cells()), file=sys.stderr, flush=True)

@@ -6,13 +6,12 @@ Ours imports NumPy, so what it adds is the median difference from NumPy alone, r
 
 import importlib.util
 import json
-import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from .harness import INSTALL, MINIMUM_PAIRS, BenchmarkError, Result, machine
+from .harness import INSTALL, BenchmarkError, Result, check_known, check_pairs, machine, warn_of_load
 
 OURS, PEERS = "tinygrad_zoo", ("numpy", "torch")
 ROUNDS = 10
@@ -41,16 +40,13 @@ def record(peer: str, ours: Sequence[float], theirs: Sequence[float]) -> dict[st
     return result.record()
 
 
-def main(*, as_json: bool, pairs: int | None, peers: Sequence[str] | None) -> int:
+def main(*, as_json: bool, pairs: int | None, peers: Sequence[str] | None, cases: Sequence[str] | None = None) -> int:
     """Print milliseconds; `pairs` is the number of rounds."""
-    rounds = ROUNDS if pairs is None else pairs
-    if rounds < MINIMUM_PAIRS:
-        raise BenchmarkError(f"--pairs must be at least {MINIMUM_PAIRS} for a median to mean something, got {rounds}")
+    check_known("cases", cases, {OURS})
+    rounds = check_pairs(ROUNDS if pairs is None else pairs)
     chosen = PEERS if peers is None else tuple(dict.fromkeys(peers))
-    if unknown := [name for name in chosen if name not in PEERS]:
-        raise BenchmarkError(f"unknown peers {', '.join(unknown)}; known: {', '.join(PEERS)}")
-    if os.getloadavg()[0] > 0.5:
-        print("warning: other programs are busy: do not record these figures", file=sys.stderr)
+    check_known("peers", chosen, set(PEERS))
+    warn_of_load()
     times: dict[str, list[float]] = {name: [] for name in dict.fromkeys(("numpy", OURS, *chosen)) if installed(name)}
     for name in times:
         import_seconds(name)  # the first import compiles byte code and fills the file cache

@@ -44,10 +44,10 @@ def in_own_process(build: Callable[[], Workload]) -> int:
         return pool.apply(growth, (build,))
 
 
-def main(*, as_json: bool, pairs: int | None, peers: Sequence[str] | None) -> int:
+def main(*, as_json: bool, pairs: int | None, peers: Sequence[str] | None, cases: Sequence[str] | None = None) -> int:
     """Run the case in a process of its own and print its growth."""
-    if pairs is not None or peers is not None:
-        raise BenchmarkError("memory compares with nobody: --pairs and --peers do not apply")
+    if (pairs, peers, cases) != (None, None, None):
+        raise BenchmarkError("memory has one case and compares with nobody: --pairs, --peers and --cases do not apply")
     ours = next(case.ours for case in step.CASES if case.name == CASE)
     if missing := ours.missing():
         raise BenchmarkError(f"ours needs {', '.join(missing)}: {INSTALL}, or run this in the repository's root")

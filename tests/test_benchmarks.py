@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import harness, import_time, memory, step
+from benchmarks import cold, conv, fused, harness, import_time, matmul, memory, optim, step
 from benchmarks.harness import Absent, BenchmarkError, Block, Case, Contender, Process, Result, Workload
+from tinygrad_zoo.kernels import jit
 
 KEYS = ["bench", "case", "direction", "peer", "ours_ms", "peer_ms", "ratio", "pairs", "machine"]
 
@@ -66,10 +67,38 @@ def test_record_is_the_documented_object() -> None:
     }
 
 
+@pytest.fixture
+def processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that gives this machine a processor with these features."""
+
+    def becomes(*features: str) -> None:
+        text = f"processor\t: 0\nmodel name\t: Test\nflags\t\t: fpu {' '.join(features)} sse\nbugs\t\t: avx512f\n\n"
+        (tmp_path / "cpuinfo").write_text(text * 2)
+        monkeypatch.setattr(harness, "CPU_INFORMATION", tmp_path / "cpuinfo")
+
+    return becomes
+
+
 @pytest.mark.parametrize(("bar", "verdict"), [(0.95, "<= 0.95 met"), (0.9 - 1e-9, "<= 0.90 MISSED"), (None, "")])
-def test_table_states_the_bar(bar: float | None, verdict: str) -> None:
+def test_table_states_the_bar(bar: float | None, verdict: str, processor: Any) -> None:
+    processor("avx2", "avx512f", "avx512dq")
+    assert harness.machine().startswith("Test, ")
     assert result(bar=bar).cells()[7] == verdict
     assert verdict in harness.line(result(bar=bar).cells())
+
+
+def test_bars_bind_with_avx512_alone(processor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for features in [("avx2",), ("avx2", "avx512fp16"), ()]:
+        processor(*features)
+        assert [result(bar=bar).cells()[7] for bar in (0.95, 0.1, None)] == [
+            "<= 0.95 (AVX-512)",
+            "<= 0.10 (AVX-512)",
+            "",
+        ]
+    processor("avx512f")
+    assert harness.bars_bind()
+    monkeypatch.setattr(harness, "CPU_INFORMATION", Path("no such file"))
+    assert not harness.bars_bind()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +118,18 @@ def test_gate_compares_every_entry_and_the_shape() -> None:
     with pytest.raises(BenchmarkError):
         harness.gate(right[:1], right, 1e-3)
     assert harness.gate(np.asarray(2.27823), np.asarray(2.27824), 1e-3) == ("2.27823", "2.27824")
+
+
+def test_every_part_of_an_answer_is_compared() -> None:
+    def parts(*last: float) -> list[Any]:
+        return [np.asarray(1e6), np.array([1.0, 2.0]), *map(np.asarray, last)]
+
+    assert harness.gates(parts(3.0), parts(3.0), 1e-3) == ("1e+06", "1e+06 and 2 more")
+    assert harness.gates(parts()[:1], parts()[:1], 1e-3) == ("1e+06", "1e+06")
+    with pytest.raises(BenchmarkError, match=r"ours 3, peer 3\.1"):  # small beside the first part
+        harness.gates(parts(3.0), parts(3.1), 1e-3)
+    with pytest.raises(BenchmarkError, match="ours has 2 parts, peer 3"):
+        harness.gates(parts(), parts(3.0), 1e-3)
 
 
 def test_different_answers_are_never_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +194,59 @@ def test_run_prints_one_object_a_line(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "other programs were busy during 2 of the next 7 pairs" in printed.err
 
 
+def test_the_fastest_peer_is_the_one_to_beat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], processor: Any
+) -> None:
+    processor("avx512f")
+    seconds = {"a": 4.0, "b": 2.0, "c": 3.0, "self": 1.0}
+    monkeypatch.setattr(
+        harness, "compare", lambda case, peer, pairs: result(peer=peer.name, ours=[1.0], theirs=[seconds[peer.name]])
+    )
+    peers = [answering(name, "2.5") for name in "abc"]
+    case = Case(bench="b", name="c", direction="fb", ours=answering("ours", "2.5"), peers=tuple(peers), best_bar=0.4)
+
+    def table(**settings: Any) -> list[list[str]]:
+        harness.run([case], **{"as_json": False, "pairs": None, "peers": None} | settings)
+        rows = [text.split("  ") for text in capsys.readouterr().out.splitlines() if text.startswith("c ")]
+        return [[cell.strip() for cell in row if cell] for row in rows]
+
+    rows = table()
+    assert [row[2] for row in rows] == ["a", "b", "c", "the fastest"]
+    assert rows[-1][5:8] == ["0.500", "0.500-0.500", "<= 0.40 MISSED"]
+    assert not any("0.40" in cell for row in rows[:-1] for cell in row)
+    assert table(peers=["a", "self"])[-1][2] == "self"  # not all took part: nobody knows which is the fastest
+    assert table(peers=["self", "c", "b", "a"])[-1][2:6:3] == ["the fastest", "0.500"]
+    assert harness.run([case], as_json=True, pairs=None, peers=None) == 0
+    assert [json.loads(text)["peer"] for text in capsys.readouterr().out.splitlines()] == ["a", "b", "c"]
+
+
+def test_cases_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, str, int]] = []
+
+    def compared(case: Case, peer: Contender, pairs: int) -> Result:
+        ran.append((case.name, case.direction, pairs))
+        return result()
+
+    monkeypatch.setattr(harness, "compare", compared)
+    assert command.main(["matmul", "--cases", "linear,64"]) == 0
+    assert ran == [("64", "fwd", 7), ("64", "fb", 7), ("linear", "fwd", 7), ("linear", "fb", 7)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["conv", "--pairs", "4"], "--pairs must be at least 5"),
+        (["cold", "--pairs", "4"], "--pairs must be at least 5"),
+        (["cold", "--peers", "jax"], "unknown peers jax; known: torch"),
+        (["cold", "--cases", "cnn"], "unknown cases cnn; known: cnn-cold-cache, cnn-warm-cache"),
+        (["optim", "--cases", "adam"], "unknown cases adam; known: adamw-100k, adamw-10m"),
+        (["import", "--cases", "numpy"], "unknown cases numpy; known: tinygrad_zoo"),
+        (["memory", "--cases", "mlp-eager"], "--pairs, --peers and --cases do not apply"),
         (["step", "--pairs", "4"], "--pairs must be at least 5"),
         (["import", "--pairs", "4"], "--pairs must be at least 5"),
         (["step", "--peers", "torch-eager,toarch"], "unknown peers toarch; known: jax-jit, mygrad, self, torch-"),
         (["import", "--peers", "jax"], "unknown peers jax; known: numpy, torch"),
-        (["memory", "--pairs", "5"], "--pairs and --peers do not apply"),
+        (["memory", "--pairs", "5"], "--pairs, --peers and --cases do not apply"),
         (["stop"], "invalid choice: 'stop'"),
     ],
 )
@@ -224,8 +310,8 @@ def test_machine_names_processor_cores_and_versions() -> None:
 
 def test_cases_of_step() -> None:
     assert [(case.name, case.bars) for case in step.CASES] == [
-        ("mlp-eager", {"torch-eager": 0.40}),
-        ("realnvp-eager", {"torch-eager": 0.55}),
+        ("mlp-eager", {"torch-eager": 0.25}),
+        ("realnvp-eager", {"torch-eager": 0.30}),
     ]
     common = ["torch-eager", "torch-compile", "jax-jit"]
     assert [[peer.name for peer in case.peers] for case in step.CASES] == [[*common, "mygrad"], common]
@@ -238,6 +324,144 @@ def test_cases_of_step() -> None:
 def test_ours_computes_what_torch_does(name: str) -> None:
     ours, peer = step.ours(name).answer(), step.torch_step(name, compiled=False).answer()
     harness.gate(np.asarray(ours), np.asarray(peer), 1e-5)
+
+
+def test_cases_and_bars_of_the_kernels() -> None:
+    def bars(module: Any) -> dict[str, Any]:
+        for direction in ("fwd", "fb"):
+            names = [case.name for case in module.CASES if case.direction == direction]
+            assert names == list(dict.fromkeys(case.name for case in module.CASES))
+        return {case.name: case.best_bar or case.bars["torch"] for case in module.CASES}
+
+    assert bars(matmul) == {"64": 0.8, "512": 1.05, "linear": 0.5}
+    assert bars(conv) == {
+        "3x3s1-small": 0.55,
+        "3x3s1-large": 0.55,
+        "3x3s2": 1.0,
+        "1x1": 1.0,
+        "groups4": 1.0,
+        "5x5c1": 1.0,
+        "depthwise": 1.2,
+    }
+    names = ("softmax", "layernorm", "gelu", "cross-entropy")
+    assert bars(fused) == {f"{name}-small": 0.6 for name in names} | {f"{name}-large": 1.0 for name in names}
+    assert [(case.name, case.bars) for case in optim.CASES] == [
+        ("adamw-10m", {"torch-fused": 1.0}),
+        ("adamw-100k", {"torch-fused": 0.15}),
+    ]
+    assert cold.BARS == {"cnn-warm-cache": 1.5, "cnn-cold-cache": 40.0}
+    assert {peer.name for case in conv.CASES for peer in case.peers} == {"torch-nchw", "torch-channels-last"}
+    assert {peer.name for case in optim.CASES for peer in case.peers} == {"torch-fused", "torch-foreach"}
+
+
+def answered(contender: Contender) -> list[Any]:
+    """What the gate gets, computed in this process, after the workload was run as it is timed."""
+    workload = contender.build()
+    workload.run()
+    answer = workload.answer()
+    return [np.asarray(x, np.float64) for x in (answer if isinstance(answer, tuple) else (answer,))]
+
+
+SMALLER = [case for case in [*matmul.CASES, *fused.CASES] if case.name != "512" and not case.name.endswith("-large")]
+
+
+@pytest.mark.oracle("torch")
+@pytest.mark.parametrize("case", SMALLER, ids=lambda case: f"{case.name}-{case.direction}")
+def test_an_operation_of_ours_computes_what_torch_does(case: Case) -> None:
+    ours, peer = answered(case.ours), answered(case.peers[0])
+    expected = {"64": 3, "linear": 4, "layernorm-small": 4}.get(case.name, 2)
+    assert len(ours) == expected
+    harness.gates(ours, peer, 1e-5)
+
+
+@pytest.mark.oracle("torch")
+@pytest.mark.parametrize("name", list(conv.SHAPES))
+def test_a_convolution_of_ours_computes_what_torch_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(conv.SHAPES, name, conv.SHAPES[name]._replace(n=2, size=9))
+    for case in conv.CASES:
+        if case.name == name:
+            ours = answered(case.ours)
+            assert len(ours) == (3 if name == "5x5c1" else 4)
+            assert ours[0].shape == (2, conv.SHAPES[name].out, *[conv.SHAPES[name].out_size] * 2)
+            for peer in case.peers:
+                harness.gates(ours, answered(peer), case.tolerance)
+
+
+@pytest.mark.oracle("torch")
+def test_convolutions_get_the_layouts_that_are_named() -> None:
+    import torch
+
+    import tinygrad_zoo as tz
+
+    images = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    last = conv.laid_out(torch, torch.tensor(images), "channels-last")
+    assert last.is_contiguous(memory_format=torch.channels_last) and np.array_equal(last.numpy(), images)
+    assert conv.laid_out(torch, torch.tensor(images), "nchw").is_contiguous()
+    ours = conv.laid_out(tz, tz.tensor(images), "ours")
+    assert np.array_equal(ours.numpy(), images) and ours.is_leaf
+    kernel = tz.ones((6, 3, 3, 3))
+    assert np.argsort(ours.data.strides).tolist() == np.argsort(tz.conv2d(ours, kernel).data.strides).tolist()
+
+
+@pytest.mark.oracle("torch")
+def test_an_optimizer_of_ours_steps_as_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(optim.SIZES, "adamw-100k", (3, 50))
+    case = optim.CASES[1]
+    ours = answered(case.ours)
+    assert ours[0].shape == (150,)
+    for peer in case.peers:
+        harness.gates(ours, answered(peer), case.tolerance)
+
+
+def test_cold_starts_get_their_folders(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    started: list[tuple[str, str, bool]] = []
+    losses = {"torch": 2.0, "tinygrad_zoo": 2.0}
+
+    def pretended(library: str, cache: Path) -> tuple[float, float]:
+        started.append((library, cache.name, cache.exists()))
+        cache.mkdir(exist_ok=True)
+        return {"torch": 2.0, "tinygrad_zoo": 1.0}[library], losses[library]
+
+    monkeypatch.setattr(cold, "first_step_seconds", pretended)
+    monkeypatch.setattr(cold.importlib.util, "find_spec", lambda name: name)
+    assert command.main(["cold", "--json", "--pairs", "5"]) == 0
+    ours = [(cache, filled) for library, cache, filled in started if library == "tinygrad_zoo"]
+    assert ours[:6] == [("warm", False), *[("warm", True)] * 5]
+    assert ours[6:] == [("warm", False), *[(str(k), False) for k in range(5)]]
+    records = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [(record["case"], record["ours_ms"], record["ratio"]) for record in records] == [
+        ("cnn-warm-cache", 1000.0, 0.5),
+        ("cnn-cold-cache", 1000.0, 0.5),
+    ]
+    losses["torch"] = 2.1
+    with pytest.raises(SystemExit):
+        command.main(["cold", "--cases", "cnn-warm-cache"])
+    assert "different answers, not timed" in capsys.readouterr().err
+
+
+def test_cold_states_seconds_and_bars(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], processor: Any
+) -> None:
+    processor("avx512f")
+    monkeypatch.setattr(cold, "measure", lambda case, pairs, peers: ([2.0] * pairs, {peer: [3.0] for peer in peers}))
+    monkeypatch.setattr(cold.importlib.util, "find_spec", lambda name: None)
+    assert cold.main(as_json=False, pairs=None, peers=None) == 0
+    printed = capsys.readouterr()
+    assert "torch not installed" in printed.err and "median of 7 fresh processes" in printed.out
+    rows = [text.split() for text in printed.out.splitlines() if text.startswith("cnn-")]
+    assert rows == [
+        ["cnn-warm-cache", "2.00", "bar", "<=", "1.50", "MISSED"],
+        ["cnn-cold-cache", "2.00", "bar", "<=", "40.00", "met"],
+    ]
+
+
+@pytest.mark.oracle("torch")
+def test_the_first_step_of_a_network_in_a_process_of_its_own() -> None:
+    cache = jit.cache_folder()  # compiled kernels that are there already serve
+    (ours, loss), (_, expected) = (cold.first_step_seconds(library, cache) for library in (cold.OURS, cold.PEER))
+    assert loss == pytest.approx(expected, rel=1e-4) and 0.05 < ours < 600
+    with pytest.raises(BenchmarkError, match=r"the first step of json failed: .*'nn'"):
+        cold.first_step_seconds("json", cache)
 
 
 def test_growth_sees_leaks_and_cycles() -> None:

@@ -148,7 +148,7 @@ def test_pairs_pad_and_crop_each_side() -> None:
     assert tz.conv1d(x, w, padding=((1, 0),)).tolist() == [[[10.0, 21.0, 42.0]]]
     assert tz.conv1d(x, w, padding=((-1, 1),)).tolist() == [[[42.0, 4.0]]]
     assert tz.conv1d(x, w, padding=((-2, 3),)).tolist() == [[[4.0, 0.0, 0.0]]]
-    assert tz.conv1d(x, w, padding=((-5, 4),)).tolist() == [[[0.0]]]  # nothing of x is left
+    assert tz.conv1d(x, w, padding=((-5, 6),)).tolist() == [[[0.0, 0.0, 0.0]]]  # nothing of x is left
     assert tz.conv1d(x, w, padding=((4, -5),)).tolist() == [[[0.0]]]
 
 
@@ -166,6 +166,17 @@ def test_an_empty_image_in_its_padding_is_zeros() -> None:
     assert out.tolist() == [[[1.0]] * 3] * 2
     out.sum().backward()
     assert x.grad.shape == (2, 1, 0) and w.grad.tolist() == [[[0.0, 0.0]]] * 3
+
+
+@pytest.mark.parametrize("module", [kernels, formula])
+def test_a_kernel_larger_than_the_image_has_no_place(module: Any) -> None:
+    """Below the op, which refuses it."""
+    plan: dict[str, Any] = {"stride": (3, 1), "padding": ((0, 0), (1, 0)), "dilation": (2, 1), "groups": 1}
+    x, w = np.ones((2, 3, 4, 5)), np.ones((1, 3, 3, 2))
+    y = module.convolve(x, w, np.ones(1), **plan)
+    assert y.shape == (2, 1, 0, 5)
+    gx, gw = module.convolve_input(y, w, size=(4, 5), **plan), module.convolve_weight(y, x, kernel=(3, 2), **plan)
+    assert gx.shape == x.shape and gw.shape == w.shape and not gx.any() and not gw.any()
 
 
 def test_no_channels_in_and_none_out() -> None:

@@ -174,6 +174,37 @@ def tile(
     return written(types.void, [like, rows, vectors, *addresses(10)], write)
 
 
+@intrinsic(prefer_literal=True)
+def lanewise(
+    context: Any, like: Any, rows: Any, x: Any, x_rows: Any, offsets: Any, w: Any, w_row: Any, start: Any,
+    start_row: Any, y: Any, y_row: Any, depth: Any,
+) -> Any:  # fmt: skip
+    """y[m] = start[m] + Σ_k x[m, k] ∘ w[k], vector by vector, for `rows` (a literal) sums that stay in registers.
+
+    The vector x[m, k] lies at x + x_rows[m] + offsets[k], two tables; w[k] at w + k·w_row. depth >= 1.
+    """
+    count = rows.literal_value
+
+    def write(builder: Any, *values: Any) -> None:
+        x, x_rows, offsets, w, w_row, start, start_row, y, y_row, depth = values[2:]
+        v = Vectors(builder, like)
+
+        def entry(table: Any) -> Any:
+            return builder.load(builder.inttoptr(table, I64.as_pointer()))
+
+        at = [entry(builder.add(x_rows, I64(8 * m))) for m in range(count)]
+        first = [v.load(builder.add(start, builder.mul(start_row, I64(m)))) for m in range(count)]
+        loop = Loop(builder, depth, [offsets, w, *first])
+        table, w_at, *sums = loop.variables
+        here, factor = builder.add(x, entry(table)), v.load(w_at)
+        following = [v.fma(v.load(builder.add(here, row)), factor, s) for row, s in zip(at, sums, strict=True)]
+        loop.close([builder.add(table, I64(8)), builder.add(w_at, w_row), *following])
+        for m, total in enumerate(following):
+            v.store(total, builder.add(y, builder.mul(y_row, I64(m))))
+
+    return written(types.void, [like, rows, *addresses(10)], write)
+
+
 @intrinsic
 def transpose(context: Any, like: Any, source: Any, source_row: Any, target: Any, target_row: Any) -> Any:
     """Write the transpose of a block of lanes × lanes entries, by log₂(lanes) exchanges between pairs of registers."""
@@ -213,11 +244,10 @@ def copy(context: Any, like: Any, source: Any, target: Any, count: Any) -> Any:
 
 @intrinsic
 def peek(context: Any, like: Any, address: Any) -> Any:
-    """The number at an address."""
+    """The number at an address, of the type of `like`."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = Vectors(builder, like)
-        return builder.load(builder.inttoptr(values[1], v.scalar.as_pointer()))
+        return builder.load(builder.inttoptr(values[1], values[0].type.as_pointer()))
 
     return like(like, types.int64), code
 

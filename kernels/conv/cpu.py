@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import gemm, threads
+from .. import threads
 from ..dispatch import Array
 from ..gemm.cpu import VECTOR, WIDEST, panel
-from . import direct, winograd
+from . import depthwise, direct, winograd
 from .formula import Pairs, Sizes, spatial
 
 _GFLOPS = 60.0  # of one thread: what an estimate of the time needs
+_LANEWISE = 4.0  # products in a nanosecond, of one thread, where every channel has its own kernel
 _BLOCK = 1 << 17  # bytes of x that a block of rows sees: they stay in the second-level cache
 _TILES = 400_000  # bytes of the transforms of a block of Winograd's tiles: they stay in the second-level cache
 _PLACES = 384  # of a block, in the gradient of the kernel: a panel of them stays in the first-level cache
@@ -60,9 +61,22 @@ def _correlate(
     """
     k, c = weight.shape[:2]
     kernel = weight.shape[2:]
+    extent = [max(t) + 1 for t in taps]
+    places = y.shape[1:4]
+    size, dtype = x.itemsize, x.dtype
+    row = ((places[2] - 1) * stride[2] + extent[2]) * x.shape[4] * size * extent[0]
+    rows = max(min((_BLOCK // row - extent[1]) // stride[1] + 1, places[1]), 1)
+    geometry = np.array([*x.shape[1:4], *places, *stride, *start, *extent, groups, rows], np.int64)
+    table = [np.array(t, np.int64) for t in taps]
+    if groups == k == x.shape[4] and c == 1:
+        kernels = np.ascontiguousarray(weight[(slice(None), 0, *np.ix_(*index))].reshape(k, -1).T)
+        parts = threads.parts(y.size * len(kernels) / _LANEWISE)
+        depthwise.correlate[dtype, parts](
+            x, kernels, np.zeros(k, dtype) if bias is None else np.ascontiguousarray(bias), y, geometry, *table, parts
+        )
+        return
     spread = np.array([np.ravel_multi_index(at, kernel) for at in itertools.product(*index)], np.int64)
     count = math.prod(kernel)
-    size, dtype = x.itemsize, x.dtype
     summed, made = (k // groups, c) if transposed else (c, k // groups)
     wide = _panel_columns(made, size)
     packed = np.empty((groups, len(spread) * summed * wide), dtype)
@@ -71,14 +85,8 @@ def _correlate(
     begin = np.zeros((groups, wide), dtype)
     if bias is not None:
         begin[:, :made] = bias.reshape(groups, made)
-    extent = [max(t) + 1 for t in taps]
-    places = y.shape[1:4]
-    row = ((places[2] - 1) * stride[2] + extent[2]) * x.shape[4] * size * extent[0]
-    rows = max(min((_BLOCK // row - extent[1]) // stride[1] + 1, places[1]), 1)
-    geometry = np.array([*x.shape[1:4], *places, *stride, *start, *extent, groups, rows], np.int64)
     parts = threads.parts(2 * y.size * len(spread) * summed / _GFLOPS)
-    planes, lines, columns = (np.array(t, np.int64) for t in taps)
-    direct.correlate[dtype, parts](x, packed, begin, y, geometry, planes, lines, columns, panel[dtype], parts)
+    direct.correlate[dtype, parts](x, packed, begin, y, geometry, *table, panel[dtype], parts)
 
 
 def _settings_are_plain(stride: Sizes, dilation: Sizes, groups: int) -> bool:
@@ -115,7 +123,7 @@ def _winograd_tiles(channels: int, wide: int) -> int:
 
 
 def _winograd(x: Array, weight: Array, bias: Array | None, y: Array, before: Any, transposed: bool) -> None:
-    """y (N, 1, H', W', K) of x (N, 1, H, W, C) by a weight (K, C, 3, 3), if `transposed` by (C, K, 3, 3) turned by 180°."""
+    """y (N, 1, H', W', K) of x (N, 1, H, W, C) by (K, C, 3, 3), or `transposed` by (C, K, 3, 3) turned by 180°."""
     dtype, channels, made = x.dtype, x.shape[4], y.shape[4]
     wide = _panel_columns(made, x.itemsize)
     kernels = np.empty((36, channels * wide), dtype)
@@ -230,6 +238,11 @@ def convolve_weight(
     rows = max(min((_BLOCK // row - extent[1]) // steps[1] + 1, _PLACES // places[2], places[1]), 1)
     geometry = np.array([*x.shape[1:4], *places, *steps, *(-b for b in before), *extent, groups, rows], np.int64)
     made = k // groups
+    if groups == k == c:
+        parts = threads.parts(g.size * math.prod(sizes) / _LANEWISE)
+        per_tap = np.empty((parts, math.prod(sizes), c), dtype)
+        depthwise.weight_gradient[dtype, parts](x, g, per_tap, geometry, *taps, parts)
+        return per_tap.sum(axis=0).T.reshape(k, 1, *kernel)
     parts = threads.parts(2 * g.size * math.prod(sizes) * c // groups / _GFLOPS)
     out = np.empty((parts, groups, math.prod(sizes) * c // groups, _panel_columns(made, size)), dtype)
     direct.weight_gradient[dtype, parts](x, g, out, geometry, *taps, panel[dtype], parts)

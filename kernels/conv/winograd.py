@@ -1,7 +1,7 @@
 """Winograd's F(4 × 4, 3 × 3): a tile of 4 × 4 outputs by 36 products instead of 144 (arXiv 1509.09308).
 
 A tile of outputs is Aᵀ [(G w Gᵀ) ⊙ (Bᵀ d B)] A, where d are the 6 × 6 inputs that it sees. Summed over channels, the
-product ⊙ is a matrix product for each of the 36 places, tiles × channels times channels × outputs: `gemm.panel` computes
+product ⊙ is a matrix product for each of the 36 places, tiles × channels times channels × outputs: `gemm.panel` does
 it, for a block of tiles whose transforms stay in the second-level cache. A vector is a pixel's neighbouring channels.
 The gradient in the kernel, Gᵀ [Σ (Bᵀ d B) ⊗ (A g Aᵀ)] G, goes the same way with the sum over tiles.
 

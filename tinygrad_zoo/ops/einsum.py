@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import namespace
 from ..errors import ShapeError, UsageError
+from ..kernels import gemm
 from ..variable import Array, data_of
 from .precision import half_in_single
 from .sampling import sample
@@ -128,7 +130,54 @@ def einsum(*arrays: Array, equation: str) -> Array:
     xp, explicit = namespace(*arrays), f"{','.join(subscripts)}->{result}"
     if len(arrays) == 1:
         return xp.einsum(explicit, *arrays).copy()  # it may have been a view
-    return xp.einsum(explicit, *arrays, optimize=True)
+    if len(arrays) == 2:
+        return _pair(*arrays, *subscripts, result)
+    left, terms = list(arrays), list(subscripts)
+    shapes = [np.broadcast_to(np.float32(0), x.shape) for x in arrays]  # NumPy's planner wants arrays of its own
+    for chosen in np.einsum_path(explicit, *shapes, optimize="greedy")[0][1:]:
+        for at in sorted(chosen, reverse=True):  # the chosen ones go to the end, where pairs of them are contracted
+            left.append(left.pop(at))
+            terms.append(terms.pop(at))
+        for _ in chosen[1:]:
+            y, ys, x, xs = left.pop(), terms.pop(), left.pop(), terms.pop()
+            rest = {*result, *"".join(terms)}
+            kept = "".join(c for c in dict.fromkeys(xs + ys) if c in rest) if left else result
+            left.append(_pair(x, y, xs, ys, kept))
+            terms.append(kept)
+    return left[0]
+
+
+def _pair(x: Array, y: Array, xs: str, ys: str, result: str) -> Array:
+    """The contraction of two arrays: a matrix product where letters of both are summed and each has one of its own."""
+    x, xs = _summed(x, xs, ys + result)
+    y, ys = _summed(y, ys, xs + result)
+    lengths = dict(zip(ys, y.shape, strict=True))
+    plain = len(set(xs)) == len(xs) and len(lengths) == len(ys)
+    inner = [c for c in xs if c in lengths and c not in result]
+    rows, columns = ([c for c in own if c not in other] for own, other in ((xs, ys), (ys, xs)))
+    alike = all(lengths.get(c, n) == n for c, n in zip(xs, x.shape, strict=True))
+    if not (plain and alike and inner and rows and columns):
+        return namespace(x, y).einsum(f"{xs},{ys}->{result}", x, y)
+    batch = [c for c in xs if c in lengths and c in result]
+    lengths |= dict(zip(xs, x.shape, strict=True))
+
+    def stacked(z: Array, letters: str, *groups: list[str]) -> Array:
+        order = [letters.index(c) for group in groups for c in group]
+        return z.transpose(order).reshape([math.prod(lengths[c] for c in group) for group in groups if group])
+
+    made = gemm.matmul(stacked(x, xs, batch, rows, inner), stacked(y, ys, batch, inner, columns))
+    order = [*batch, *rows, *columns]
+    return made.reshape([lengths[c] for c in order]).transpose([order.index(c) for c in result])
+
+
+def _summed(x: Array, letters: str, others: str) -> tuple[Array, str]:
+    """x summed over the axes whose letter nobody else has."""
+    alone = tuple(d for d, c in enumerate(letters) if c not in others and letters.count(c) == 1)
+    return (
+        (x.sum(axis=alone), "".join(c for c in letters if c in others or letters.count(c) > 1))
+        if alone
+        else (x, letters)
+    )
 
 
 def _contraction(x: Any, y: Any, dims: Any) -> tuple[str, str, str]:

@@ -17,11 +17,12 @@ import numpy as np
 from .. import threads
 from ..dispatch import Array
 from ..gemm.cpu import VECTOR, WIDEST, panel
-from . import depthwise, direct, winograd
+from . import depthwise, direct, layout, winograd
 from .formula import Pairs, Sizes, spatial
 
 _GFLOPS = 60.0  # of one thread: what an estimate of the time needs
 _LANEWISE = 4.0  # products in a nanosecond, of one thread, where every channel has its own kernel
+_MOVED = 0.5  # nanoseconds to move an entry to another place
 _BLOCK = 1 << 17  # bytes of x that a block of rows sees: they stay in the second-level cache
 _TILES = 400_000  # bytes of the transforms of a block of Winograd's tiles: they stay in the second-level cache
 _PLACES = 384  # of a block, in the gradient of the kernel: a panel of them stays in the first-level cache
@@ -30,7 +31,14 @@ _PLACES = 384  # of a block, in the gradient of the kernel: a panel of them stay
 def _last(x: Array) -> Array:
     """(N, C, *S) as (N, D, H, W, C), in that order in memory."""
     x = x.reshape(*x.shape[:2], *(1,) * (5 - x.ndim), *x.shape[2:]) if x.ndim < 5 else x
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 4, 1))
+    last = x.transpose(0, 2, 3, 4, 1)
+    if last.flags.c_contiguous or not x.flags.c_contiguous or not x.size:
+        return np.ascontiguousarray(last)
+    out = np.empty(last.shape, x.dtype)
+    n, c = x.shape[:2]
+    parts = threads.parts(x.size * _MOVED)
+    layout.channels_last[x.dtype, parts](x.reshape(n, c, -1), out.reshape(n, -1, c), parts)
+    return out
 
 
 def _first(y: Array, axes: int) -> Array:

@@ -57,4 +57,7 @@ def loops(package: str, *arrays: Array) -> Any:
 @functools.cache
 def module(package: str) -> Any:
     """`package`.cpu, or None where kernels are turned off: the formula serves."""
-    return importlib.import_module(f"{package}.cpu") if enabled() else None
+    if not enabled():
+        return None
+    keep_freed()
+    return importlib.import_module(f"{package}.cpu")

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .jit import COMPILED, enabled
+from .memory import keep_freed
 
 Array: TypeAlias = Any  # numpy.ndarray, cupy.ndarray
 

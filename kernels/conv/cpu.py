@@ -155,7 +155,9 @@ def convolve(
     places = spatial(x.shape[2:], weight.shape[2:], stride=stride, padding=padding, dilation=dilation)
     y = np.empty((n, *_lifted(places, axes, 1), k), x.dtype)
     plain = _settings_are_plain(stride, dilation, groups)
-    if _by_winograd(x, weight.shape[2:], x.shape[1], k, places, plain):
+    if not weight.size:  # an empty sum
+        y[...] = 0 if bias is None else bias
+    elif _by_winograd(x, weight.shape[2:], x.shape[1], k, places, plain):
         _winograd(_last(x), weight, bias, y, [before for before, _ in padding], False)
     elif y.size:
         kernel = _lifted(weight.shape[2:], axes, 1)

@@ -36,7 +36,7 @@ def matmul(x: Array, y: Array, bias: Array | None = None) -> Array:
     if cpu is None or x.ndim == 0 or y.ndim == 0 or (bias is not None and bias.dtype is not _SINGLE):
         out = x.dot(y) if x.ndim == 2 == y.ndim else x @ y
         return out if bias is None else out + bias
-    if x.ndim == 2 and y.ndim == 2:
+    if x.ndim == 2 and y.ndim == 2 and (bias is None or bias.shape == y.shape[1:]):
         return _flat(cpu, x, y, _NONE if bias is None else np.ascontiguousarray(bias))
     a = x[None] if x.ndim == 1 else x
     b = y[:, None] if y.ndim == 1 else y
@@ -87,6 +87,8 @@ def weight_gradient(g: Array, x: Array, sums: bool) -> tuple[Array, Array | None
     cpu = _served(g, x)
     if cpu is None:
         return g.T @ x, g.sum(axis=0) if sums else None
+    if len(g) != len(x):
+        raise ValueError(f"weight_gradient: shapes {g.shape} and {x.shape} do not fit")
     out = np.empty((g.shape[1], x.shape[1]), _SINGLE)
     gb = np.empty(g.shape[1] if sums else 0, _SINGLE)
     parts = threads.parts(2 * out.size * len(g) / _FLOPS)

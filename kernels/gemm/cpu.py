@@ -129,7 +129,7 @@ def copy_rows(like, source, source_row, rows, columns, size, target, target_row)
 
 @helper
 def zero_like(like):  # type: ignore[no-untyped-def]
-    return like - like
+    return type(like)(0)
 
 
 @helper

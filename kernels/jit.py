@@ -23,6 +23,7 @@ is used, and the rest is compiled for this process alone.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import os
@@ -66,7 +67,7 @@ class Kernel(dict[tuple[np.dtype[Any], int], Callable[..., Any]]):
         variant = (dtype, 1 if parts == 1 or not self.parallel else 2)
         if variant not in self:
             fastmath = FAST if self.fast else False
-            self[variant] = _compiled(self.function, types_of(self.signature, dtype), variant[1] > 1, fastmath)
+            self[variant] = _compiled(self.function, self.signature, dtype, variant[1] > 1, fastmath)
         self[key] = self[variant]
         return self[key]
 
@@ -107,7 +108,7 @@ class Routine(dict[np.dtype[Any], int]):
         signature = types_of(self.signature, dtype), numba.void
         options = {**SETTINGS, "fastmath": FAST, "nopython": True}
         made = CFunc(self.function, signature, locals={}, options=options)
-        made._cache = _cache(self.function, "routine")
+        made._cache = _cache(self.function, f"routine-{dtype}")
         made.compile()
         self._kept.append(made)
         self[dtype] = int(made.address)
@@ -138,12 +139,14 @@ def types_of(signature: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _compiled(function: Callable[..., Any], signature: Any, parallel: bool, fastmath: Any) -> Callable[..., Any]:
+def _compiled(
+    function: Callable[..., Any], signature: str, dtype: np.dtype[Any], parallel: bool, fastmath: Any
+) -> Callable[..., Any]:
     import numba
 
     made = numba.njit(parallel=parallel, fastmath=fastmath, **SETTINGS)(function)
-    made._cache = _cache(function, "parallel" if parallel else "serial")
-    made.compile(signature)
+    made._cache = _cache(function, f"{'parallel' if parallel else 'serial'}-{dtype}")
+    made.compile(types_of(signature, dtype))
     made.disable_compile()
     compiled: Callable[..., Any] = made
     return compiled
@@ -192,7 +195,10 @@ def cache_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tinygrad_zoo" / "kernels"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "tinygrad_zoo" / "kernels"
+    except RuntimeError:  # a user without a home, as containers have them: a folder that can't be written
+        return Path(os.devnull) / "kernels"
 
 
 def _cache(function: Callable[..., Any], variant: str) -> Any:
@@ -200,7 +206,8 @@ def _cache(function: Callable[..., Any], variant: str) -> Any:
     from numba.core import caching
 
     class Locator(caching._CacheLocator):  # type: ignore[misc]
-        """Numba's key knows no `parallel`, hence a folder a variant."""
+        """A folder a variant: Numba's key knows no `parallel`, and processes that add two dtypes to one index at once
+        can leave it with one dtype's name on the other's code."""
 
         def get_cache_path(self) -> str:
             return str(folder(function.__module__) / variant)
@@ -222,15 +229,17 @@ def _cache(function: Callable[..., Any], variant: str) -> Any:
         _impl_class = Implementation
 
         def save_overload(self, sig: Any, data: Any) -> None:
-            try:
+            with contextlib.suppress(OSError):  # a read-only folder, or a full disk: the kernel serves this process
                 super().save_overload(sig, data)
-            except OSError:  # a read-only folder, or a full disk: the kernel serves this process
-                return
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:
                 return super().load_overload(sig, target_context)
             except OSError:
+                return None
+            except Exception:  # a damaged file, as a crash can leave it: forget it, and compile again
+                with contextlib.suppress(OSError):
+                    self.flush()
                 return None
 
     return Cache(function)

@@ -7,7 +7,11 @@ when two threads of Python entered it at once: in both cases every kernel has on
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import os
+import sys
 import warnings
 from typing import Any
 
@@ -65,26 +69,13 @@ def _prepare() -> int:
     return most
 
 
+@functools.cache
 def openmp() -> bool:
-    """Whether Numba's parallel loops run, or will run, on OpenMP; else warn once and say what to install."""
-    import numba
-
-    try:
-        layer = numba.threading_layer()
-    except ValueError:  # no parallel loop has run yet
-        layer = ""
-    if not layer and numba.config.THREADING_LAYER in ("default", "threadsafe", "omp"):
-        try:
-            from numba.np.ufunc import omppool  # noqa: F401
-        except ImportError:
-            layer = "workqueue"
-        else:
-            numba.config.THREADING_LAYER = layer = "omp"
-    layer = layer or numba.config.THREADING_LAYER
-    if layer in ("omp", "tbb"):
+    """Whether Numba's parallel loops run, or will run, on OpenMP or TBB; else warn, and say what to install."""
+    if layer() in ("omp", "tbb"):
         return True
     warnings.warn(
-        f"tinygrad_zoo: Numba's threading layer is {layer!r}, not OpenMP, so kernels use one thread: install libgomp "
+        f"tinygrad_zoo: Numba's threading layer is {layer()!r}, not OpenMP, so kernels use one thread: install libgomp "
         "(Debian: apt install libgomp1), or set NUMBA_THREADING_LAYER=omp",
         RuntimeWarning,
         stacklevel=2,
@@ -92,8 +83,25 @@ def openmp() -> bool:
     return False
 
 
+@functools.cache
+def layer() -> str:
+    """Numba's threading layer: the one that runs, or else OpenMP where no other was chosen and it can be loaded."""
+    import numba
+
+    with contextlib.suppress(ValueError):  # no parallel loop has run yet
+        return str(numba.threading_layer())
+    if numba.config.THREADING_LAYER in ("default", "threadsafe", "omp"):
+        try:
+            importlib.import_module("numba.np.ufunc.omppool")
+        except ImportError:
+            return "workqueue"
+        numba.config.THREADING_LAYER = "omp"
+    return str(numba.config.THREADING_LAYER)
+
+
 def _after_fork() -> None:
-    _state.alone = _state.alone or _state.entered
+    launched = getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False)  # by the user's own loops
+    _state.alone = _state.alone or _state.entered or launched
 
 
 if hasattr(os, "register_at_fork"):
@@ -102,4 +110,4 @@ if hasattr(os, "register_at_fork"):
 
 def describe() -> dict[str, Any]:
     """What `tinygrad-zoo info` prints."""
-    return {"threads": get_num_threads(), "layer": "OpenMP" if openmp() else "one thread"}
+    return {"threads": get_num_threads(), "layer": {"omp": "OpenMP", "tbb": "TBB"}.get(layer(), "none")}

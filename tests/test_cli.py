@@ -18,6 +18,8 @@ import pytest
 import tiny_recipe
 import tinygrad_zoo.testing
 from tinygrad_zoo import __version__, cli, errors, recipe
+from tinygrad_zoo.kernels import jit, threads
+from tinygrad_zoo.kernels.vector import vector_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = [sys.executable, "-m", "tinygrad_zoo"]
@@ -139,8 +141,10 @@ def test_check_of_one_op_runs_the_real_checks(capsys: pytest.CaptureFixture[str]
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info"]) == 0
     out = capsys.readouterr().out
-    for part in (f"tinygrad_zoo    {__version__}", "numpy", "default device", "CuPy", "CPU", "Numba", "BLAS", "[zoo]"):
+    for part in (f"tinygrad_zoo    {__version__}", "numpy", "default device", "CuPy", "CPU", "BLAS", "[zoo]"):
         assert part in out
+    assert f"threads, threading layer: {threads.describe()['layer']}, vectors of {vector_bytes()} bytes" in out
+    assert f"MB in {jit.cache_folder()}" in out
 
 
 def test_version_and_python_m() -> None:

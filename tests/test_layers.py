@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "tinygrad_zoo"
 
 LAYERS = [
     *("_checkout", "_version", "errors", "algorithms", "kernels", "explain", "signature", "grad_mode", "variable"),
-    *("op", "autograd", "backend", "anomaly", "ops", "dtypes", "casts", "elsewhere", "interop", "tensor"),
+    *("op", "autograd", "threads", "backend", "anomaly", "ops", "dtypes", "casts", "elsewhere", "interop", "tensor"),
     *(
         "creation",
         "draws",
@@ -37,7 +37,7 @@ ISOLATED = {"kernels", "algorithms"}  # they import nothing of ours
 UNKNOWN_TO = {"autograd": {"kernels"}}  # the core knows no device
 # What a module may import when it is itself imported; everything else is imported on first use.
 EAGER = {"numpy"}
-EAGER_IN = {"testing": {"hypothesis"}, "kernels": {"numba"}, "algorithms": {"numba"}}
+EAGER_IN = {"testing": {"hypothesis"}, "kernels": {"numba", "llvmlite"}, "algorithms": {"numba"}}
 CUPY_IN = {"kernels", "backend"}
 # It could be lifted out of the package: backend reaches it by name, as it does CuPy.
 LIFTABLE = "testing/cupysim/"

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 LAZY = ["numba", "cupy", "matplotlib", "tqdm", "scipy", "sklearn", "safetensors", "hypothesis", "threadpoolctl"]
-MODULES = {"sklearn": "scikit-learn", "cupyx": "cupy", "cupy_backends": "cupy"}
+MODULES = {"sklearn": "scikit-learn", "cupyx": "cupy", "cupy_backends": "cupy", "llvmlite": "numba"}
 
 
 def distribution(requirement: str) -> str:

@@ -25,6 +25,7 @@ from .grad_mode import enable_grad, is_grad_enabled, no_grad
 from .ops import *  # noqa: F403
 from .ops import __all__ as _op_names
 from .tensor import Tensor, as_tensor, tensor
+from .threads import get_num_threads, set_num_threads
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ __all__ = [
     "enable_grad",
     "errors",
     "fused",
+    "get_num_threads",
     "grad",
     "hessian",
     "hvp",
@@ -80,6 +82,7 @@ __all__ = [
     "no_grad",
     "ops",
     "primitive",
+    "set_num_threads",
     "tensor",
     "value_and_grad",
     "vjp",

@@ -20,6 +20,7 @@ import numpy as np
 
 from .errors import DeviceError, DTypeError, MissingDependencyError, require
 from .kernels.dispatch import namespace as namespace
+from .threads import limit_blas
 from .variable import Array
 
 HOST = "cpu"
@@ -199,9 +200,17 @@ def max_at(array: Array, index: Any, values: Array) -> None:
     namespace(array).maximum.at(array, index, values)
 
 
+@functools.cache
+def _linalg(kind: str) -> Any:
+    """SciPy's linear algebra for a kind of device; on the host it comes with a BLAS of its own."""
+    module = importlib.import_module(MODULES[kind][2])
+    limit_blas()
+    return module
+
+
 def solve_triangular(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -> Array:
     """x of `a @ x = b` for stacks of triangular matrices (neither SciPy's nor CuPy's takes broadcast stacks)."""
-    linalg = importlib.import_module(MODULES[kind_of_device(a)][2])
+    linalg = _linalg(kind_of_device(a))
     xp = namespace(a)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     count = math.prod(lead)

@@ -1,4 +1,4 @@
-"""The command line: `tinygrad-zoo list | train NAME | check [OP] | info`, also as `python -m tinygrad_zoo`.
+"""The command line: `tinygrad-zoo list | train NAME | check [OP] | info | warmup`, also as `python -m tinygrad_zoo`.
 
 Exit codes: 0; 1 where a check failed; 2 for an error, told in one line (`--debug` shows where it was raised); 130 after
 Ctrl-C and 143 after SIGTERM.
@@ -7,10 +7,12 @@ Ctrl-C and 143 after SIGTERM.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 
 from . import backend
 from ._version import __version__
-from .errors import TinygradZooError, UsageError, require
+from .errors import MissingDependencyError, TinygradZooError, UsageError, require
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,8 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="one JSON object a line")
     check.set_defaults(run=_check)
 
-    info = commands.add_parser("info", parents=[common], help="versions, devices, threads")
+    info = commands.add_parser("info", parents=[common], help="versions, devices, threads, kernels")
     info.set_defaults(run=_info)
+
+    warmup = commands.add_parser(
+        "warmup", parents=[common], help="compile all kernels now, so that nothing waits later"
+    )
+    warmup.set_defaults(run=_warmup)
     return parser
 
 
@@ -161,17 +168,15 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    import numba
     import threadpoolctl
 
-    threads: Any = numba.config
     rows = [("tinygrad_zoo", __version__), ("Python", f"{platform.python_version()} on {platform.platform()}")]
     rows += [(name, _version(name)) for name in ("numpy", "scipy", "numba")]
     rows += [
         ("default device", _default_device()),
         ("CuPy", _cupy()),
         ("CPU", f"{_cpu()}, {len(os.sched_getaffinity(0))} cores for this process"),
-        ("Numba", f"{threads.NUMBA_NUM_THREADS} threads, threading layer: {threads.THREADING_LAYER}"),
+        *_kernels(),
     ]
     for pool in threadpoolctl.threadpool_info():
         if pool["user_api"] == "blas":
@@ -181,6 +186,49 @@ def _info(options: argparse.Namespace) -> int:
     ]
     _print_table(("", ""), rows)
     return 0
+
+
+def _kernels() -> list[tuple[str, str]]:
+    from .kernels import jit, threads, warmup
+
+    if not jit.enabled():
+        return [("kernels", "turned off by TINYGRAD_ZOO_KERNELS or NUMBA_DISABLE_JIT: NumPy serves")]
+    from .kernels.vector import vector_bytes
+
+    about, (files, size) = threads.describe(), warmup.kept()
+    return [
+        (
+            "kernels",
+            f"{about['threads']} threads, threading layer: {about['layer']}, vectors of {vector_bytes()} bytes",
+        ),
+        ("compiled", f"{files} files, {size / 1e6:.1f} MB in {jit.cache_folder()}"),
+    ]
+
+
+def _warmup(options: argparse.Namespace) -> int:
+    from .kernels import jit, warmup
+
+    if not jit.enabled():
+        print("kernels are turned off by TINYGRAD_ZOO_KERNELS or NUMBA_DISABLE_JIT: there is nothing to compile")
+        return 0
+    began, count = time.perf_counter(), len(warmup.variants())
+    for _ in _with_bar(warmup.compile_all(), count, "compiling kernels"):
+        pass
+    seconds, folder, (files, size) = time.perf_counter() - began, jit.cache_folder(), warmup.kept()
+    if not files:
+        raise UsageError(f"cannot write to {folder}, so every process compiles again; set TINYGRAD_ZOO_CACHE")
+    print(f"{count} kernels ready in {seconds:.1f} s: {files} files, {size / 1e6:.1f} MB in {folder}")
+    return 0
+
+
+def _with_bar(items: Iterable[Any], count: int, what: str) -> Iterable[Any]:
+    """The items behind a progress bar; where there is no terminal, or no tqdm, a line says what goes on."""
+    if sys.stderr.isatty():
+        with contextlib.suppress(MissingDependencyError):
+            bar: Iterable[Any] = require("tqdm", "zoo").tqdm(items, what, count, dynamic_ncols=True)
+            return bar
+    print(f"{what}: {count} …", file=sys.stderr, flush=True)
+    return items
 
 
 def _default_device() -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import carray, types
 from numba.extending import intrinsic
 
 from ..jit import helper, kernel
@@ -30,16 +30,13 @@ _CARRAY = 0x1 | 0x100 | 0x400  # C-contiguous, aligned, writable
 
 
 @intrinsic
-def _inttoptr(context: Any, address: Any) -> Any:
+def _pointer(context: Any, address: Any) -> Any:
     """An int64 as a pointer."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.inttoptr(values[0], context.get_value_type(types.voidptr))
 
     return types.voidptr(types.int64), code
-
-
-_pointer: Any = _inttoptr  # called in a kernel, an intrinsic has one argument less than its definition
 
 
 @helper

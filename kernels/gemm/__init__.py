@@ -5,6 +5,7 @@ Other arrays, of float64 among them, and every array where kernels are turned of
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..dispatch import Array, module
 
 _SINGLE = np.dtype(np.float32)
 _NONE = np.empty(0, _SINGLE)
+_THIN = 2  # columns that are too few for a panel
 _FLOPS = 70.0  # in a nanosecond, of one thread: what an estimate of the time needs
 
 
@@ -60,10 +62,23 @@ def _flat(cpu: Any, x: Array, y: Array, bias: Array) -> Array:
     (n, k), m = x.shape, y.shape[1]
     if k != len(y):
         raise ValueError(f"matmul: shapes {x.shape} and {y.shape} do not fit")
+    if m <= _THIN and not bias.size and (x.flags.c_contiguous or x.flags.f_contiguous):
+        return _thin(cpu, x, y)
     out = np.empty((n, m), _SINGLE)
     parts = threads.parts(2 * n * k * m / _FLOPS)
     cpu.matmul[_SINGLE, parts](x, y, bias, out, cpu.product[_SINGLE], cpu.panel[_SINGLE], parts)
     return out
+
+
+def _thin(cpu: Any, x: Array, y: Array) -> Array:
+    """x @ y for one or two columns."""
+    if x.flags.c_contiguous:
+        out = np.empty((len(x), y.shape[1]), _SINGLE)
+        cpu.thin[_SINGLE, 1](x, np.ascontiguousarray(y.T), out)
+        return out
+    across = np.empty((y.shape[1], len(x)), _SINGLE)
+    cpu.thin_transposed[_SINGLE, 1](x.T, y, across)
+    return np.ascontiguousarray(across.T)
 
 
 def _batched(cpu: Any, a: Array, b: Array, lead: tuple[int, ...]) -> Array:
@@ -75,6 +90,13 @@ def _batched(cpu: Any, a: Array, b: Array, lead: tuple[int, ...]) -> Array:
     parts = min(threads.parts(2 * out.size * a.shape[2] / _FLOPS), max(count, 1))
     cpu.batched[_SINGLE, parts](a, b, out, cpu.product[_SINGLE], cpu.panel[_SINGLE], parts)
     return out
+
+
+@functools.lru_cache(maxsize=32)
+def _ones(n: int) -> Array:
+    ones = np.ones((n, 1), _SINGLE)
+    ones.flags.writeable = False
+    return ones
 
 
 def weight_gradient(g: Array, x: Array, sums: bool) -> tuple[Array, Array | None]:
@@ -89,6 +111,8 @@ def weight_gradient(g: Array, x: Array, sums: bool) -> tuple[Array, Array | None
         return g.T @ x, g.sum(axis=0) if sums else None
     if len(g) != len(x):
         raise ValueError(f"weight_gradient: shapes {g.shape} and {x.shape} do not fit")
+    if x.shape[1] <= _THIN and g.flags.c_contiguous:
+        return _thin(cpu, g.T, x), _thin(cpu, g.T, _ones(len(g)))[:, 0] if sums else None
     out = np.empty((g.shape[1], x.shape[1]), _SINGLE)
     gb = np.empty(g.shape[1] if sums else 0, _SINGLE)
     parts = threads.parts(2 * out.size * len(g) / _FLOPS)

@@ -296,3 +296,25 @@ def weight_gradient(g, x, gw, gb, multiply, run, parts):  # type: ignore[no-unty
         for i in range(len(g)):
             for j in range(m):
                 gb[j] += g[i, j]
+
+
+# ---- one or two columns, which would fill a small part of a vector
+@kernel("void(const T[:, ::1], const T[:, ::1], T[:, ::1])", fast=True)
+def thin(a, b, c):  # type: ignore[no-untyped-def]
+    """c[i, j] = Σ_k a[i, k] · b[j, k]."""
+    for i in range(len(a)):
+        for j in range(len(b)):
+            total = c.dtype.type(0)
+            for k in range(a.shape[1]):
+                total += a[i, k] * b[j, k]
+            c[i, j] = total
+
+
+@kernel("void(const T[:, ::1], const T[:, :], T[:, ::1])", fast=True)
+def thin_transposed(a, b, c):  # type: ignore[no-untyped-def]
+    """c[j, i] = Σ_k a[k, i] · b[k, j]."""
+    c[:] = c.dtype.type(0)
+    for k in range(len(a)):
+        for j in range(b.shape[1]):
+            for i in range(a.shape[1]):
+                c[j, i] += a[k, i] * b[k, j]

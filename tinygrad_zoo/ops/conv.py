@@ -113,15 +113,9 @@ def _conv_row(axes: int) -> dict[str, Any]:
 
 @primitive(**_conv_row(1))
 def conv1d(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    stride: Sizes = 1,
-    padding: Padding = 0,
-    dilation: Sizes = 1,
-    groups: int = 1,
-) -> Array:
+    x: Array, weight: Array, bias: Array | None = None, *,
+    stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1, groups: int = 1,
+) -> Array:  # fmt: skip
     """out[n, k, o] = bias[k] + Σ_c Σ_r x[n, c, o·stride + r·dilation − padding] · weight[k, c, r], zeros outside x.
 
     x (N, in, L) or (in, L), weight (out, in / groups, k), bias (out,); a channel sees those of its own group. Padding
@@ -130,49 +124,34 @@ def conv1d(
     >>> tz.conv1d(tz.tensor([[[1.0, 2.0, 4.0]]]), tz.tensor([[[1.0, 10.0]]]), padding=1).tolist()
     [[[10.0, 21.0, 42.0, 4.0]]]
     """
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return _convolved(x, weight, bias, axes=1, **settings)
+    return _convolved(x, weight, bias, axes=1, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 @primitive(**_conv_row(2))
 def conv2d(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    stride: Sizes = 1,
-    padding: Padding = 0,
-    dilation: Sizes = 1,
-    groups: int = 1,
-) -> Array:
+    x: Array, weight: Array, bias: Array | None = None, *,
+    stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1, groups: int = 1,
+) -> Array:  # fmt: skip
     """`conv1d` over two axes: x (N, in, H, W) or (in, H, W), weight (out, in / groups, kH, kW), bias (out,).
 
     >>> image, edges = tz.tensor([[[[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]]]), tz.tensor([[[[-1.0, 1.0]]]])
     >>> tz.conv2d(image, edges).tolist()
     [[[[1.0, 0.0], [1.0, 0.0]]]]
     """
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return _convolved(x, weight, bias, axes=2, **settings)
+    return _convolved(x, weight, bias, axes=2, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 @primitive(**_conv_row(3))
 def conv3d(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    stride: Sizes = 1,
-    padding: Padding = 0,
-    dilation: Sizes = 1,
-    groups: int = 1,
-) -> Array:
+    x: Array, weight: Array, bias: Array | None = None, *,
+    stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1, groups: int = 1,
+) -> Array:  # fmt: skip
     """`conv1d` over three axes: x (N, in, D, H, W) or without N, weight (out, in / groups, kD, kH, kW), bias (out,).
 
     >>> tz.conv3d(tz.ones(1, 1, 2, 2, 3), tz.ones(1, 1, 2, 2, 2)).tolist()
     [[[[[8.0, 8.0]]]]]
     """
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return _convolved(x, weight, bias, axes=3, **settings)
+    return _convolved(x, weight, bias, axes=3, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 # ---- its adjoints
@@ -204,15 +183,9 @@ def _adjoint_input_rule(g: Any, out: Any, y: Any, weight: Any, needs: Any, size:
 )
 @half_in_single
 def conv_adjoint_input(
-    y: Array,
-    weight: Array,
-    *,
-    size: tuple[int, ...],
-    stride: Sizes = 1,
-    padding: Padding = 0,
-    dilation: Sizes = 1,
-    groups: int = 1,
-) -> Array:
+    y: Array, weight: Array, *, size: tuple[int, ...],
+    stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1, groups: int = 1,
+) -> Array:  # fmt: skip
     """The gradient of Σ y·conv(x, weight) in x, whose spatial shape is `size`: y is of the shape of the convolution.
 
     >>> tz.conv_adjoint_input(tz.tensor([[[1.0, 2.0]]]), tz.tensor([[[1.0, 10.0]]]), size=(3,)).tolist()
@@ -249,15 +222,9 @@ def _adjoint_weight_rule(g: Any, out: Any, y: Any, x: Any, needs: Any, kernel: A
 )
 @half_in_single
 def conv_adjoint_weight(
-    y: Array,
-    x: Array,
-    *,
-    kernel: tuple[int, ...],
-    stride: Sizes = 1,
-    padding: Padding = 0,
-    dilation: Sizes = 1,
-    groups: int = 1,
-) -> Array:
+    y: Array, x: Array, *, kernel: tuple[int, ...],
+    stride: Sizes = 1, padding: Padding = 0, dilation: Sizes = 1, groups: int = 1,
+) -> Array:  # fmt: skip
     """The gradient of Σ y·conv(x, weight) in weight, whose spatial shape is `kernel`: y is of the convolution's shape.
 
     >>> tz.conv_adjoint_weight(tz.tensor([[[1.0, 10.0]]]), tz.tensor([[[1.0, 2.0, 4.0]]]), kernel=(2,)).tolist()
@@ -323,16 +290,9 @@ def _transposed_row(axes: int) -> dict[str, Any]:
 
 @primitive(**_transposed_row(1))
 def conv_transpose1d(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    stride: Sizes = 1,
-    padding: Sizes = 0,
-    output_padding: Sizes = 0,
-    groups: int = 1,
-    dilation: Sizes = 1,
-) -> Array:
+    x: Array, weight: Array, bias: Array | None = None, *,
+    stride: Sizes = 1, padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
+) -> Array:  # fmt: skip
     """The adjoint of `conv1d` in x: x[n, c, i] · weight[c, k, r] adds to out[n, k, i·stride + r·dilation − padding].
 
     x (N, in, L) or (in, L), weight (in, out / groups, k), bias (out,). out has the size (L − 1)·stride − 2·padding +
@@ -349,16 +309,9 @@ def conv_transpose1d(
 
 @primitive(**_transposed_row(2))
 def conv_transpose2d(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    stride: Sizes = 1,
-    padding: Sizes = 0,
-    output_padding: Sizes = 0,
-    groups: int = 1,
-    dilation: Sizes = 1,
-) -> Array:
+    x: Array, weight: Array, bias: Array | None = None, *,
+    stride: Sizes = 1, padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
+) -> Array:  # fmt: skip
     """`conv_transpose1d` over two axes: x (N, in, H, W) or (in, H, W), weight (in, out / groups, kH, kW), bias (out,).
 
     >>> tz.conv_transpose2d(tz.tensor([[[[1.0, 2.0]]]]), tz.ones(1, 1, 1, 2), stride=2).tolist()
@@ -372,16 +325,9 @@ def conv_transpose2d(
 
 @primitive(**_transposed_row(3))
 def conv_transpose3d(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    stride: Sizes = 1,
-    padding: Sizes = 0,
-    output_padding: Sizes = 0,
-    groups: int = 1,
-    dilation: Sizes = 1,
-) -> Array:
+    x: Array, weight: Array, bias: Array | None = None, *,
+    stride: Sizes = 1, padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1,
+) -> Array:  # fmt: skip
     """`conv_transpose1d` over three axes: x (N, in, D, H, W) or without N, weight (in, out / groups, kD, kH, kW).
 
     >>> tz.conv_transpose3d(tz.ones(1, 1, 1, 1, 2), tz.ones(1, 1, 1, 1, 2)).tolist()

@@ -259,3 +259,11 @@ def convolve_weight(
     total = out[0] if parts == 1 else out.sum(axis=0)  # (groups, taps · channels, columns)
     gw = total[:, :, :made].reshape(groups, math.prod(sizes), c // groups, made).transpose(0, 3, 2, 1)
     return gw.reshape(k, c // groups, *kernel)
+
+
+def convolve_bias(g: Array) -> Array:
+    rows = _last(g).reshape(g.shape[0] * math.prod(g.shape[2:]), g.shape[1])
+    parts = threads.parts(g.size * _MOVED / 2)
+    sums = np.empty((parts, g.shape[1]), g.dtype)
+    direct.bias_gradient[g.dtype, parts](rows, sums, parts)
+    return sums[0] if parts == 1 else sums.sum(axis=0)

@@ -15,7 +15,7 @@ import numpy as np
 from ..autograd import primitive
 from ..errors import ShapeError
 from ..kernels import conv as kernels
-from ..variable import Array
+from ..variable import Array, Variable
 from .conv_plan import (
     Padding,
     Sizes,
@@ -66,7 +66,7 @@ def _convolution(x: Any, weight: Any, plan: dict[str, Any]) -> Any:
 
 def _over_places(g: Any) -> Any:
     """The gradient of a bias."""
-    return g.sum(axis=(0, *range(2, g.ndim)))
+    return g.sum(axis=(0, *range(2, g.ndim))) if isinstance(g, Variable) else kernels.convolve_bias(g)
 
 
 def _conv_rule(g: Any, out: Any, x: Any, weight: Any, bias: Any, needs: Sequence[bool], **settings: Any) -> list[Any]:

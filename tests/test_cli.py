@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +147,45 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
         assert part in out
     assert f"threads, threading layer: {threads.describe()['layer']}, vectors of {vector_bytes()} bytes" in out
     assert f"MB in {jit.cache_folder()}" in out
+
+
+def test_warmup_compiles_all_kernels_once(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tinygrad_zoo", tmp_path / "tinygrad_zoo", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (tmp_path / "tinygrad_zoo" / "kernels").glob("*/cpu.py"):
+        if path.parent.name != "pieces":  # two kernels will do
+            path.unlink()
+    cache = tmp_path / "cache"
+    variables = {"PYTHONPATH": str(tmp_path), "TINYGRAD_ZOO_CACHE": str(cache)}
+
+    def warmup(**more: str) -> subprocess.CompletedProcess[str]:
+        surroundings = {**os.environ, **variables, **more}
+        return subprocess.run([*MODULE, "warmup"], env=surroundings, capture_output=True, text=True, cwd=tmp_path)
+
+    found = []
+    for _ in range(2):
+        done = warmup()
+        assert (done.returncode, done.stderr) == (0, "compiling kernels: 2 …\n")
+        assert re.fullmatch(rf"2 kernels ready in [\d.]+ s: 4 files, 0\.\d MB in {cache}\n", done.stdout)
+        found.append({path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")})
+    assert found[0] == found[1] and len(found[0]) == 4
+    done = warmup(TINYGRAD_ZOO_CACHE=f"{MODULE[0]}/cache")
+    assert done.returncode == 2 and done.stderr.splitlines()[1:] == [
+        f"tinygrad-zoo: cannot write to {MODULE[0]}/cache, so every process compiles again; set TINYGRAD_ZOO_CACHE"
+    ]
+
+
+def test_the_bar_of_warmup_needs_a_terminal_and_tqdm(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(cli._with_bar(iter("ab"), 2, "doing")) == ["a", "b"]
+    assert capsys.readouterr().err == "doing: 2 …\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(cli._with_bar(iter("ab"), 2, "doing")) == ["a", "b"]
+    bar = capsys.readouterr().err
+    assert "doing" in bar and "2/2" in bar
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert list(cli._with_bar(iter("ab"), 2, "doing")) == ["a", "b"]
+    assert capsys.readouterr().err == "doing: 2 …\n"
 
 
 def test_version_and_python_m() -> None:

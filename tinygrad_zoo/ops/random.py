@@ -17,6 +17,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import errstate, namespace, real_dtype, to_device
 from ..errors import DTypeError, ShapeError, UsageError
+from ..kernels import random as kernels
 from ..variable import Array
 from .sampling import sample
 
@@ -116,6 +117,9 @@ def philox(counter: tuple[Array, Array, Array, Array], key: tuple[Array, Array])
 
 def random_bits(key: Array, size: int) -> Array:
     """`size` random 32-bit words (in uint64): block i of four is Philox at counter (i, i >> 32, key[2], key[3])."""
+    found = kernels.words(key, size)
+    if found is not None:
+        return found
     xp = namespace(key)
     wide = key.astype(np.uint64)
     block = xp.arange((size + 3) // 4, dtype=np.uint64)
@@ -188,6 +192,10 @@ def dropout(x: Array, key: Array, *, p: float = 0.5) -> Array:
         raise UsageError(f"dropout: expected 0 <= p <= 1, got p={p}")
     if p == 1:
         return namespace(x).zeros_like(x)
+    p = float(p)
+    found = kernels.dropout(x, key, p)
+    if found is not None:
+        return found
     with errstate(x):  # p close to 1 in float16
         return namespace(x).where(_uniform_bits(key, x.shape) >= p, x * (1 / (1 - p)), 0)
 

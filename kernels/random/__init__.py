@@ -1,0 +1,47 @@
+"""Counter-based random words, and dropout by them in one pass: bitwise the numbers of the formulas.
+
+Every function here returns None where no kernel serves: for other than NumPy arrays of float32 and float64, and where
+kernels are turned off. Then the formulas of the ops do. A `key` is four uint32.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import threads
+from ..dispatch import Array, module
+from ..jit import COMPILED
+
+
+def words(key: Array, size: int) -> Array | None:
+    """The first `size` words of the key's stream, below 2³², in uint64.
+
+    >>> words(np.zeros(4, np.uint32), 2).tolist()
+    [1713891541, 3781805453]
+    """
+    cpu = module(__name__) if type(key) is np.ndarray else None
+    if cpu is None:
+        return None
+    out = np.empty(-(-size // 4) * 4, np.uint64)
+    parts = threads.parts(size * cpu.TIMES["words"])
+    cpu.words[COMPILED[1], parts](*key.tolist(), out, parts)
+    return out[:size]
+
+
+def dropout(x: Array, key: Array, p: float) -> Array | None:
+    """x / (1 - p) where word i of the key's stream, as a number in [0, 1), is at least p, else 0.
+
+    >>> dropout(np.ones(6), np.zeros(4, np.uint32), 0.5)
+    array([0., 2., 2., 2., 2., 0.])
+    """
+    served = type(x) is np.ndarray and type(key) is np.ndarray and x.dtype in COMPILED and x.flags.aligned
+    cpu = module(__name__) if served else None
+    if cpu is None:
+        return None
+    x, out = np.ascontiguousarray(x), np.empty(x.shape, x.dtype)
+    threshold = math.ceil(float(np.float32(p)) * 2.0**24)  # the numbers, and p as one of them, are multiples of 2⁻²⁴
+    parts = threads.parts(x.size * cpu.TIMES["dropout"])
+    cpu.dropout[x.dtype, parts](x.reshape(-1), *key.tolist(), threshold, 1 / (1 - p), out.reshape(-1), parts)
+    return out

@@ -1,0 +1,1 @@
+"""Networks that squeeze an image through a short code and draw it again."""

@@ -1,0 +1,5 @@
+"""Sharper images from coarse ones."""
+
+from .espcn import ESPCN
+
+__all__ = ["ESPCN"]

@@ -119,6 +119,7 @@ def _by_winograd(x: Array, kernel: Sizes, channels: int, made: int, places: Size
         and x.dtype == np.float32
         and channels % lanes == 0
         and made % lanes == 0
+        and x.size > 0
         and math.prod(places) * x.shape[0] >= 64
         and min(places) >= 4
         and winograd_enabled()

@@ -5,7 +5,8 @@ product ⊙ is a matrix product for each of the 36 places, tiles × channels tim
 it, for a block of tiles whose transforms stay in the second-level cache. A vector is a pixel's neighbouring channels.
 The gradient in the kernel, Gᵀ [Σ (Bᵀ d B) ⊗ (A g Aᵀ)] G, goes the same way with the sum over tiles.
 
-In float32 results are about eight times as far from the exact ones as those of the direct sum: 2·10⁻⁵ at unit scale.
+In float32 the largest error is four to nine times that of the direct sum: below 10⁻⁵ of the largest entry for 64
+channels, 2·10⁻⁵ for 256.
 """
 
 from __future__ import annotations
@@ -241,6 +242,8 @@ def correlate(x, kernels, bias, y, top, left, tiles, wide, run, parts):  # type:
                             for c in range(made):
                                 y[n, th * 4 + h, tw * 4 + w, c] += bias[c]
         keep(work)
+        keep(offsets)
+        keep(zeros)
 
 
 @kernel(
@@ -299,6 +302,7 @@ def weight_gradient(x, g, out, top, left, tiles, run, parts):  # type: ignore[no
                     b += here * vectors * VECTOR
                     j += vectors * VECTOR // size
         keep(work)
+        keep(offsets)
 
 
 @kernel("void(T[:, :, :, ::1], T[:, :, :, ::1])")

@@ -29,7 +29,7 @@ _state = _Threads()
 
 
 def parts(nanoseconds: float) -> int:
-    """Into how many parts to cut work that takes one thread about so long.
+    """Into how many parts to cut work that takes one thread about so long: none takes less than WORTH / 2.
 
     >>> parts(100)
     1
@@ -40,7 +40,7 @@ def parts(nanoseconds: float) -> int:
     if most == 1 or _state.alone:
         return 1
     _state.entered = True
-    return most
+    return min(most, int(nanoseconds / WORTH * 2))
 
 
 def available() -> int:

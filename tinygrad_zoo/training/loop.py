@@ -59,7 +59,8 @@ def fit(
     A run is a function of (recipe, config, seed) to the last bit, at the same device, thread count and vector width:
     its batches and draws come from the seed, and a checkpoint holds everything else. So `resume` continues as if there
     had been no interruption; without a checkpoint it starts from the beginning. BLAS runs on one thread meanwhile: at
-    these sizes its idle workers cost more than they bring, and the results do not depend on the number of cores.
+    these sizes its idle workers cost more than they bring. Kernels share large sums among threads: on another number of
+    cores these differ in the last bits, unless `set_num_threads` says how many there are.
 
     `steps` and `overrides` change the recipe's config. `out` is by default runs/NAME, or runs/NAME-2 and so on where
     that holds a finished run (with `resume`, the latest of these). A folder in use is never overwritten.

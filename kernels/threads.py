@@ -44,10 +44,10 @@ def parts(nanoseconds: float) -> int:
 
 
 def available() -> int:
-    """The processors that this process may use; NUMBA_NUM_THREADS lowers it."""
+    """The processors that this process may use; NUMBA_NUM_THREADS and OMP_NUM_THREADS lower it."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chosen = os.environ.get("NUMBA_NUM_THREADS", "")
-    return min(processors, int(chosen)) if chosen.isdecimal() and int(chosen) else processors
+    chosen = [os.environ.get(name, "") for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")]
+    return min([processors, *(int(n) for n in chosen if n.isdecimal() and int(n))])
 
 
 def get_num_threads() -> int:

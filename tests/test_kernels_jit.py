@@ -350,10 +350,13 @@ def test_without_openmp_there_is_one_warning_and_one_thread(warm: Path) -> None:
 def test_threads_are_counted_from_the_processors_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
     monkeypatch.setattr(threads, "_state", threads._Threads())
-    for text, expected in (("", 6), ("3", 3), ("12", 6), ("0", 6), ("many", 6)):
-        monkeypatch.setenv("NUMBA_NUM_THREADS", text)
-        assert threads.available() == tz.get_num_threads() == expected
-    monkeypatch.delenv("NUMBA_NUM_THREADS")
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        for text, expected in (("", 6), ("3", 3), ("12", 6), ("0", 6), ("many", 6)):
+            monkeypatch.setenv(name, text)
+            assert threads.available() == tz.get_num_threads() == expected
+        monkeypatch.delenv(name)
     for asked, expected in ((4, 4), (1, 1), (99, 6)):
         threads.set_num_threads(asked)
         assert tz.get_num_threads() == expected

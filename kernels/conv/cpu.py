@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import gemm, threads
 from ..dispatch import Array
 from ..gemm.cpu import VECTOR, WIDEST, panel
 from . import depthwise, direct, layout, winograd
@@ -97,6 +97,11 @@ def _correlate(
     direct.correlate[dtype, parts](x, packed, begin, y, geometry, *table, panel[dtype], parts)
 
 
+def _is_product(weight: Array, padding: Pairs, plain: bool) -> bool:
+    """Whether the convolution is a matrix product of pixels and channels, which the GEMM has for float32."""
+    return plain and weight.dtype == np.float32 and set(weight.shape[2:]) == {1} and set(padding) == {(0, 0)}
+
+
 def _settings_are_plain(stride: Sizes, dilation: Sizes, groups: int) -> bool:
     return groups == 1 and set(stride) == {1} and set(dilation) == {1}
 
@@ -158,6 +163,9 @@ def convolve(
     plain = _settings_are_plain(stride, dilation, groups)
     if not weight.size:  # an empty sum
         y[...] = 0 if bias is None else bias
+    elif y.size and _is_product(weight, padding, plain):
+        pixels = _last(x).reshape(-1, x.shape[1])
+        return _first(gemm.matmul(pixels, weight.reshape(k, -1).T, bias).reshape(y.shape), axes)
     elif _by_winograd(x, weight.shape[2:], x.shape[1], k, places, plain):
         _winograd(_last(x), weight, bias, y, [before for before, _ in padding], False)
     elif y.size:
@@ -181,6 +189,9 @@ def convolve_input(
     axes, c = g.ndim - 2, groups * weight.shape[1]
     full = (len(g), *_lifted(size, axes, 1), c)
     plain = _settings_are_plain(stride, dilation, groups)
+    if g.size and weight.size and _is_product(weight, padding, plain):
+        pixels = _last(g).reshape(-1, g.shape[1])
+        return _first(gemm.matmul(pixels, weight.reshape(len(weight), -1)).reshape(full), axes)
     if _by_winograd(g, weight.shape[2:], g.shape[1], c, size, plain):
         gx = np.empty(full, g.dtype)
         _winograd(_last(g), weight, None, gx, [2 - before for before, _ in padding], True)

@@ -89,30 +89,34 @@ def product_shapes(cpu: Any, dtype: Any, crossed: bool) -> Iterator[tuple[int, i
     if crossed:
         yield from ((m, n, 1 + (m + n) % 3) for m in rows for n in columns)
     else:
-        yield from ((m, n, 2) for m in rows for n in (1, lanes, lanes + 1, cpu.WIDEST * lanes + lanes - 1))
-        yield from ((m, n, 2) for m in (1, 5) for n in columns)
+        yield from ((m, n, 2) for m in rows for n in (lanes, lanes + 1, cpu.WIDEST * lanes + lanes - 1))
+        yield from ((3, n, 2) for n in columns)
     yield from itertools.product((0, 1), (0, 1), (0, 1))
     for k in (lanes - 1, lanes, lanes + 1, cpu.DEPTH - 1, cpu.DEPTH, cpu.DEPTH + 1, 2 * cpu.DEPTH + 3):
         yield 3, 2 * lanes + 1, k
     for m in (cpu.ROWS - 1, cpu.ROWS, cpu.ROWS + 1, 2 * cpu.ROWS + 3):
         yield m, lanes + 1, 3
-    for n in (cpu.COLUMNS - 1, cpu.COLUMNS, cpu.COLUMNS + 1, 2 * cpu.COLUMNS + lanes):
+    for n in (cpu.COLUMNS - 1, cpu.COLUMNS, cpu.COLUMNS + 1, *[2 * cpu.COLUMNS + lanes] * 3):
         yield 3, n, 3
-    yield cpu.ROWS + 1, cpu.COLUMNS + 1, cpu.DEPTH + 1
+    yield from [(cpu.ROWS, cpu.COLUMNS - 1, 1)] * 3  # all scratch memory that there is
+    yield from [(cpu.ROWS + 1, cpu.COLUMNS + 1, cpu.DEPTH + 1)] * 3
 
 
 def check_products(cpu: Any, places: Places, dtype: Any, *, crossed: bool, parts: tuple[int, ...] = (1,)) -> None:
+    """All of these shapes in the usual layouts; two shapes in every pair of layouts. The rest is drawn."""
     rng, dtype = np.random.default_rng(0), np.dtype(dtype)
-    lanes = cpu.VECTOR // dtype.itemsize
-    for i, (m, n, k) in enumerate(product_shapes(cpu, dtype, crossed)):
-        layouts = [("C", "C"), ("C", "F"), ("F", "C")][i % 3]
-        check_product(cpu, places, rng, m, n, k, dtype, layouts, i % 2 == 1, parts[i % len(parts)])
+    lanes, counts = cpu.VECTOR // dtype.itemsize, itertools.cycle(parts)
+
+    def check(m: int, n: int, k: int, layouts: tuple[str, str]) -> None:
+        check_product(cpu, places, rng, m, n, k, dtype, layouts, bool(rng.integers(2)), next(counts))
+
+    for m, n, k in product_shapes(cpu, dtype, crossed):
+        check(m, n, k, [("C", "C"), ("C", "F"), ("F", "C")][rng.integers(3)])
     far = 4 * cpu.WIDEST * lanes  # so many columns are worth a copy of rows that lie far apart
-    for i, layouts in enumerate(itertools.product(MATRICES, MATRICES)):
-        for m, n, k in ((5, lanes + 3, lanes + 2), (cpu.ROWS + 2, far, cpu.DEPTH + 2)):
-            if n == far and i % 3 and "far" not in layouts[0]:
-                continue
-            check_product(cpu, places, rng, m, n, k, dtype, layouts, i % 2 == 1, parts[i % len(parts)])
+    for layouts in itertools.product(MATRICES, MATRICES):
+        check(5, lanes + 3, lanes + 2, layouts)
+        if crossed or layouts[1] == "C":
+            check(cpu.ROWS + 2, far, cpu.DEPTH + 2, layouts)
 
 
 # ---- convolutions
@@ -222,20 +226,25 @@ def one_convolution(axes: int, n: int, c: int, k: int, size: int, kernel: int, *
     return Convolution(n, c, k, (size,) * axes, (kernel,) * axes, plan | {"groups": settings.get("groups", 1)})
 
 
-def check_convolutions(conv: Any, places: Places, lanes: int, *, parts: tuple[int, ...] = (1,)) -> None:
-    """A few of each kind: every branch, tails of channels below and above whole vectors."""
+def check_convolutions(
+    conv: Any, places: Places, lanes: int, dtype: Any = np.float32, *, parts: tuple[int, ...] = (1,)
+) -> None:
+    """Some of each kind: tails of channels below and above whole vectors, groups, drawn settings."""
     rng = np.random.default_rng(1)
+    cases = [
+        one_convolution(3, 1, 2, 3, 4, 2, padding=(1, 0), stride=2),
+        one_convolution(2, 1, 3, lanes + 1, 9, 5, padding=2, stride=2),
+        one_convolution(2, 1, lanes + 1, lanes + 1, 7, 5, padding=2, groups=lanes + 1),
+    ]
     for i, (c, k) in enumerate(itertools.product((1, lanes - 1, lanes, lanes + 1), (1, lanes, 2 * lanes + 3))):
-        case = one_convolution(2, 1, c, k, 6, 3, padding=(1, 2), stride=1 + i % 2, dilation=1 + i % 3 // 2)
-        layout = ("C", "channels last", "strided", "negative")[i % 4]
-        check_convolution(conv, places, rng, case, layout=layout, bias=i % 2 == 0, parts=parts[i % len(parts)])
+        cases.append(one_convolution(2, 1, c, k, 5, 3, padding=(1, 2), stride=1 + i % 2, dilation=1 + i % 3 // 2))
     for i, groups in enumerate((2, lanes, 2 * lanes + 3)):
         for c, k in ((groups, groups), (2 * groups, groups), (groups, 3 * groups)):
-            case = one_convolution(2, 2, c, k, 7, 3, padding=(2, 0), stride=1 + i % 2, groups=groups)
-            check_convolution(conv, places, rng, case, parts=parts[i % len(parts)])
-    for i in range(12):
-        case = drawn_convolution(rng)
-        check_convolution(conv, places, rng, case, layout=("C", "channels last")[i % 2], parts=parts[i % len(parts)])
+            cases.append(one_convolution(2, 2, c, k, 5, 3, padding=(2, 0), stride=1 + i % 2, groups=groups))
+    cases += [drawn_convolution(rng) for _ in range(12)]
+    for i, case in enumerate(cases):
+        layout = ("C", "channels last", "strided", "negative")[rng.integers(4)]
+        check_convolution(conv, places, rng, case, dtype, layout, i % 3 > 0, parts[i % len(parts)])
 
 
 def check_winograd(conv: Any, places: Places, lanes: int, *, parts: tuple[int, ...] = (1,), every: int = 1) -> float:

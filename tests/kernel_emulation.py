@@ -44,12 +44,15 @@ class Memory(Places):
     def check(self) -> None:
         self.starts: list[int] = []
         self.regions: list[Region] = []
+        self.named: dict[int, tuple[int, np.ndarray]] = {}
 
     def address(self, array: np.ndarray) -> int:
         """gemm.cpu's `address`: the array's bytes, and no others between them, may be used from now on."""
-        if array.size:
-            self.region_of(array).allow(array)
-        return int(array.ctypes.data)
+        if id(array) not in self.named:
+            if array.size:
+                self.region_of(array).allow(array)
+            self.named[id(array)] = int(array.ctypes.data), array
+        return self.named[id(array)][0]
 
     def region_of(self, array: np.ndarray) -> Region:
         """That of the array whose memory it is."""
@@ -235,7 +238,8 @@ class Emulation:
             text = path.read_text("utf-8")
             for where, old, new in changes:
                 if where == name:
-                    assert text.count(old) >= 1, f"{name} has no {old!r}"
+                    if text.count(old) != 1:
+                        raise LookupError(f"{name} has {text.count(old)} times {old!r}")
                     text = text.replace(old, new)
             module = ModuleType(f"{root}.{name}")
             module.__package__ = f"{root}.{name.partition('.')[0]}"

@@ -233,6 +233,8 @@ def check_convolutions(
     rng = np.random.default_rng(1)
     cases = [
         one_convolution(3, 1, 2, 3, 4, 2, padding=(1, 0), stride=2),
+        one_convolution(2, 2, 5, lanes + 2, 3, 1),
+        one_convolution(1, 2, 5, 2, 4, 1),
         one_convolution(2, 1, 3, lanes + 1, 9, 5, padding=2, stride=2),
         one_convolution(2, 1, lanes + 1, lanes + 1, 7, 5, padding=2, groups=lanes + 1),
     ]

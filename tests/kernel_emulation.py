@@ -1,8 +1,9 @@
 """The explicit-vector kernels as plain Python, with vectors of any width, on memory of which each access is checked.
 
-`Emulation(width)` runs the text of kernels/gemm and kernels/conv with three modules in the place of ours: `jit`
-compiles nothing, `vector` loads and stores through a Memory, and arrays are those of `Places`. What compiled code would
-do out of bounds, or to an array that it should only read, raises Fault here, of scratch memory inside a kernel too.
+`Emulation(width, registers)` runs the text of kernels/gemm and kernels/conv with other modules in the place of two:
+`jit` compiles nothing, `vector` loads and stores through a Memory, and new arrays are those of `Places`. What compiled
+code would do out of bounds, or to an array that it should only read, raises Fault here, of scratch memory inside a
+kernel too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import ctypes
 import itertools
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,12 +26,11 @@ from numpy.lib.array_utils import byte_bounds
 
 from kernel_memory import Places
 from tinygrad_zoo import kernels
-from tinygrad_zoo.kernels import dispatch, threads
-from tinygrad_zoo.kernels.conv import formula
+from tinygrad_zoo.kernels import threads
+from tinygrad_zoo.kernels.jit import COMPILED
 
 INT = np.dtype(np.int64)
 FOLDER = Path(kernels.__file__).parent
-FILES = ("gemm.cpu", "conv.direct", "conv.depthwise", "conv.layout", "conv.winograd", "conv.cpu")
 _count = itertools.count()
 
 
@@ -215,44 +218,56 @@ class _Any(dict[Any, Any]):
         return self.function
 
 
-class Emulation:
-    """The modules of FILES, three of them as attributes: gemm, direct, conv; `memory` is what they run on.
+class Emulation(MetaPathFinder, Loader):
+    """kernels.gemm.cpu, .conv.direct and .conv.cpu as gemm, direct and conv; `memory` is what they run on.
 
-    `changes` (module, old text, new text) plant a fault.
+    `changes` (module, old text, new text) plant faults.
     """
 
     def __init__(self, width: int, registers: int, *changes: tuple[str, str, str]) -> None:
-        self.memory = Memory()
-        root = f"emulated_kernels_{next(_count)}"
+        self.memory, self.changes = Memory(), changes
+        self.root = f"emulated_kernels_{next(_count)}"
         jit = ModuleType("jit")
         jit.kernel = jit.routine = lambda *signature, **settings: _Any
-        jit.helper = lambda function: function
-        made = {"jit": jit, "vector": _vector_module(width, registers, self.memory)}
-        made |= {"dispatch": dispatch, "threads": threads, "conv.formula": formula}
-        packages = {name: ModuleType(name) for name in (root, f"{root}.gemm", f"{root}.conv")}
-        for package in packages.values():
-            package.__path__ = []
-        sys.modules.update(packages | {f"{root}.{name}": module for name, module in made.items()})
-        for name in FILES:
-            path = FOLDER.joinpath(*name.split(".")).with_suffix(".py")
-            text = path.read_text("utf-8")
-            for where, old, new in changes:
-                if where == name:
-                    if text.count(old) != 1:
-                        raise LookupError(f"{name} has {text.count(old)} times {old!r}")
-                    text = text.replace(old, new)
-            module = ModuleType(f"{root}.{name}")
-            module.__package__ = f"{root}.{name.partition('.')[0]}"
-            sys.modules[module.__name__] = made[name] = module
-            exec(compile(text, str(path), "exec"), vars(module))
-            module.np = self.memory
-            if name == "gemm.cpu":
-                module.address = self.memory.address
-            if name == "conv.winograd":
-                module.transform = self._transform(module)
-        for name in [name for name in sys.modules if name.partition(".")[0] == root]:
-            del sys.modules[name]
-        self.gemm, self.direct, self.conv = made["gemm.cpu"], made["conv.direct"], made["conv.cpu"]
+        jit.helper, jit.COMPILED, jit.enabled = lambda function: function, COMPILED, lambda: True
+        ours = {"jit": jit, "vector": _vector_module(width, registers, self.memory), "threads": threads}
+        sys.modules.update({f"{self.root}.{name}": module for name, module in ours.items()})
+        sys.meta_path.insert(0, self)
+        try:
+            self.conv, self.direct, self.gemm = (
+                import_module(f"{self.root}.{name}") for name in ("conv.cpu", "conv.direct", "gemm.cpu")
+            )
+            import_module(f"{self.root}.dispatch").module(f"{self.root}.gemm")  # and it remembers the module
+        finally:
+            sys.meta_path.remove(self)
+            for name in [name for name in sys.modules if name.partition(".")[0] == self.root]:
+                del sys.modules[name]
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        root, *names = name.split(".")
+        if root != self.root:
+            return None
+        place = FOLDER.joinpath(*names)
+        file, inside = (place / "__init__.py", []) if place.is_dir() else (place.with_suffix(".py"), None)
+        return spec_from_file_location(name, file, loader=self, submodule_search_locations=inside)
+
+    def create_module(self, spec: Any) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        path = Path(module.__file__)
+        text, name = path.read_text("utf-8"), module.__name__.partition(".")[2]
+        for where, old, new in self.changes:
+            if where == name:
+                if text.count(old) != 1:
+                    raise LookupError(f"{name} has {text.count(old)} times {old!r}")
+                text = text.replace(old, new)
+        exec(compile(text, str(path), "exec"), vars(module))
+        module.np = self.memory
+        if name == "gemm.cpu":
+            module.address = self.memory.address
+        if name == "conv.winograd":
+            module.transform = self._transform(module)
 
     @staticmethod
     def _transform(module: ModuleType) -> Callable[..., None]:

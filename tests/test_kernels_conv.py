@@ -150,6 +150,12 @@ def test_arrays_that_no_kernel_serves_take_the_formula(monkeypatch):
         conv.convolve_weight(g, unaligned, kernel=(3, 3), **PLAIN),
         formula.convolve_weight(g, x, kernel=(3, 3), **PLAIN),
     )
+    one = np.broadcast_to(np.float32(2), g.shape)  # as the gradient of a sum is
+    assert np.array_equal(
+        conv.convolve_input(one, weight, size=(4, 4), **PLAIN),
+        formula.convolve_input(one, weight, size=(4, 4), **PLAIN),
+    )
+    assert conv.convolve_bias(one).tolist() == [32.0] * 3
     monkeypatch.setattr(conv, "module", lambda package: None)
     assert conv._cpu(x, weight) is None
 
@@ -201,6 +207,26 @@ def test_winograd_with_any_padding(calls):
     """Negative, and more than the kernel sees: whole tiles of the image or of the gradient lie in the padding."""
     assert check_winograd(cpu, CANARIES, LANES, parts=(1, 2)) <= 1e-5
     assert calls.count("correlate") > 18 and calls.count("weight_gradient") == 12
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_what_is_not_finite_spreads_over_the_tiles_that_see_it(poison, calls):
+    rng = np.random.default_rng(0)
+    image, kernel = (1, LANES, 16, 16), (LANES, LANES, 3, 3)
+    x, weight, g = (whole_numbers(rng, shape, np.float32) for shape in (image, kernel, image))
+    x[0, 0, 5, 5] = g[0, 0, 5, 5] = poison
+    with np.errstate(invalid="ignore"):
+        for ours, theirs in (
+            (conv.convolve(x, weight, **PLAIN), formula.convolve(x, weight, None, **PLAIN)),
+            (
+                conv.convolve_input(g, weight, size=(16, 16), **PLAIN),
+                formula.convolve_input(g, weight, size=(16, 16), **PLAIN),
+            ),
+        ):
+            assert not np.isfinite(ours[~np.isfinite(theirs)]).any()
+            assert np.isfinite(ours[:, :, 8:]).all() and np.isfinite(ours[..., 8:]).all()
+        assert not np.isfinite(conv.convolve_weight(g, x, kernel=(3, 3), **PLAIN)[0, 0]).any()
+    assert len(calls) == 3
 
 
 def test_the_error_of_winograd_is_as_documented():

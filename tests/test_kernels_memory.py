@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from kernel_checks import check_batch, check_convolutions, check_products, check_weight_gradient, check_winograd
-from kernel_emulation import Emulation, Fault, Memory
+from kernel_emulation import FOLDER, Emulation, Fault, Memory
 
 # Bytes of a vector, and how many registers there are: SSE, Arm, AVX2, AVX-512.
 PROCESSORS = [(16, 16), (16, 32), (32, 16), (64, 32)]
@@ -70,6 +73,48 @@ def test_wrong_accesses_are_faults():
             memory.at(address, count, single, stores)
     with pytest.raises(Fault):
         memory.rows(np.array([at, at + 8]), 5, single)
+
+
+# ---- addresses
+def dangling(text: str) -> Iterator[str]:
+    """Arrays made in a function whose address is taken, and that are not kept behind the last mention of it."""
+    for function in ast.walk(ast.parse(text)):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        made = {
+            target.id: node
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call | ast.BinOp)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+        lines: dict[str, dict[str, int]] = {"address": {}, "keep": {}}
+        for call in calls:
+            if call.func.id in lines and isinstance(call.args[0], ast.Name):
+                lines[call.func.id][call.args[0].id] = call.lineno
+        loops = [n for n in ast.walk(function) if isinstance(n, ast.For | ast.While)]
+        for name, line in lines["address"].items():
+            if name in made:
+                inside = [loop for loop in loops if made[name].lineno < loop.lineno < line]
+                used = max([line, *(loop.end_lineno or 0 for loop in inside)])
+                if lines["keep"].get(name, 0) <= used:
+                    yield f"{function.name}: {name}"
+
+
+def test_an_array_is_kept_until_its_address_is_done_with():
+    """Numba frees an array behind the last mention of it, and an address is no mention."""
+    found, kept = [], 0
+    for path in (*FOLDER.glob("gemm/cpu.py"), *FOLDER.glob("conv/*.py")):
+        text = path.read_text("utf-8")
+        found += [f"{path.name}: {name}" for name in dangling(text)]
+        for line in text.splitlines():
+            if line.strip().startswith("keep("):
+                kept += 1
+                assert len([*dangling(text.replace(line + "\n", "", 1))]) == 1, (
+                    "a `keep` too many, or the check is blind"
+                )
+    assert not found and kept > 10
 
 
 # ---- planted faults

@@ -127,6 +127,13 @@ def helper(function: Callable[..., Any]) -> Any:
     return numba.njit(**SETTINGS, fastmath=FAST)(function)
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """A helper that becomes part of the loop that calls it: where a call for each row of a few numbers would show."""
+    import numba
+
+    return numba.njit(**SETTINGS, fastmath=FAST, forceinline=True)(function)
+
+
 def types_of(signature: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """Numba's types of the arguments of "void(const T[:, :], f8)", for a dtype."""
     from numba import types

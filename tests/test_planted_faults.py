@@ -82,15 +82,18 @@ def plants(name: str) -> Iterator[Plant]:
 
 
 class _Planted:
-    """The op with the fault in, in both modes (a fused op: in its kernel); counts the gradients that it changed."""
+    """The op with the fault in: in its rule, and in its kernel if it has one; counts the gradients that it changed."""
 
     def __init__(self, plant: Plant) -> None:
         self.plant, self.op, self.changed = plant, OPS[plant.name], 0
-        self.place, self.attribute = (self.op, "vjp") if self.op.backward is None else (self.op.backward, "forward")
-        self.rule = getattr(self.place, self.attribute)
+        places = [(self.op, "vjp"), (self.op.backward, "forward")]
+        self.rules = [(place, name, rule) for place, name in places if (rule := getattr(place, name, None)) is not None]
 
-    def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        results, i = list(self.rule(*arguments, **settings)), self.plant.slot
+    def changing(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **settings: self.changed_results(list(rule(*arguments, **settings)))
+
+    def changed_results(self, results: list[Any]) -> list[Any]:
+        i = self.plant.slot
         if i >= len(results) or results[i] is None:
             return results
         if self.plant.fault in FAULTS:
@@ -106,11 +109,13 @@ class _Planted:
         return results
 
     def __enter__(self) -> _Planted:
-        setattr(self.place, self.attribute, self)
+        for place, name, rule in self.rules:
+            setattr(place, name, self.changing(rule))
         return self
 
     def __exit__(self, *_: object) -> None:
-        setattr(self.place, self.attribute, self.rule)
+        for place, name, rule in self.rules:
+            setattr(place, name, rule)
 
 
 def complaint(check: Callable[[], Any]) -> str | None:

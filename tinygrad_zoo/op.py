@@ -131,16 +131,21 @@ class Op:
 
 
 def primitive(
-    *, vjp: tuple[Callable[..., Any], ...] | Callable[..., Any] | None, **row: Any
+    *,
+    vjp: tuple[Callable[..., Any], ...] | Callable[..., Any] | None,
+    backward: Callable[..., Any] | None = None,
+    **row: Any,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Define an op by its gradient rules, written in ops: one text serves every order.
 
     `vjp` is one rule an input, `rule(g, out, *inputs, **settings)`, or one function for all of them,
     `vjp(g, out, *inputs, needs, **settings)` returning a gradient (or None) an input; None: no gradient.
-    Broadcasting and promotion are undone in the walk, not in rules. Integer by-products of the forward named in
-    `saved` reach the joint form as keywords. `order` names the arguments as a call has them where PyTorch puts settings
-    before arrays, gather(x, dim, index); what it names that the op has not is refused. The rest of the row (samples,
-    reference, repair, view, elementwise, dtypes) is what `tinygrad_zoo.testing` needs to check the op.
+    Broadcasting and promotion are undone in the walk, not in rules. An op of one input may have a kernel for its rule:
+    first order runs `backward(g, out, x, **settings)`, and where that returns None the rule. Integer by-products of the
+    forward named in `saved` reach the joint form as keywords. `order` names the arguments as a call has them where
+    PyTorch puts settings before arrays, gather(x, dim, index); what it names that the op has not is refused. The rest
+    of the row (samples, reference, repair, view, elementwise, dtypes) is what `tinygrad_zoo.testing` needs to check
+    the op.
 
     >>> import numpy as np
     >>> @primitive(vjp=(lambda g, out, x: 2 * g * x,))
@@ -151,6 +156,8 @@ def primitive(
     """
 
     def define(forward: Callable[..., Any]) -> Op:
+        if backward is not None and not (isinstance(vjp, tuple) and len(vjp) == 1):
+            raise GradientError(f"{forward.__name__}: backward is for an op of one rule: write fused(formula=...)")
         if not isinstance(vjp, tuple):
             return Op(forward, vjp, **row)
         signature = Signature(forward)
@@ -161,9 +168,22 @@ def primitive(
             )
         for p, rule in zip(signature.arrays, vjp, strict=True):
             signature.check_rule(f"the rule of {p.name}", rule)
+        if backward is not None:
+            row["backward"] = _first_order(backward, vjp[0], forward.__name__)
         return Op(forward, _joint(vjp) if vjp else None, **row)
 
     return define
+
+
+def _first_order(backward: Callable[..., Any], rule: Callable[..., Any], name: str) -> Op:
+    """The op of a kernel, and of the rule on arrays that the kernel does not serve."""
+
+    def kernel(g: Any, out: Any, x: Any, *, needs: Sequence[bool], **settings: Any) -> tuple[Any]:
+        found = backward(g, out, x, **settings)
+        return (rule(g, out, x, **settings) if found is None else found,)
+
+    kernel.__name__ = f"{name}_backward"
+    return Op(kernel, None)
 
 
 def _joint(rules: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import errstate, namespace
 from ..errors import UsageError
+from ..kernels import elementwise as kernels
 from ..variable import Array
 from .elementwise import abs, clip, where
 from .exponential import exp
@@ -25,6 +26,7 @@ def _near_and_far(r: Any) -> list[Any]:
 
 @primitive(
     vjp=(lambda g, out, x: g * out * (1 - out),),
+    backward=lambda g, out, x: kernels.pulled("sigmoid", g, out),
     samples=_near_and_far,
     reference=lambda x: np.exp(-np.logaddexp(0, -x)),
     elementwise=True,
@@ -35,6 +37,8 @@ def sigmoid(x: Array) -> Array:
     >>> tz.sigmoid(tz.tensor([0.0])).tolist()
     [0.5]
     """
+    if (out := kernels.value("sigmoid", x)) is not None:
+        return out
     xp = namespace(x)
     with errstate(x):
         e = xp.exp(-xp.absolute(x))
@@ -43,6 +47,7 @@ def sigmoid(x: Array) -> Array:
 
 @primitive(
     vjp=(lambda g, out, x: g * sigmoid(-x),),
+    backward=lambda g, out, x: kernels.pulled("logsigmoid", g, x),
     samples=_near_and_far,
     reference=lambda x: -np.logaddexp(0, -x),
     elementwise=True,
@@ -53,6 +58,8 @@ def logsigmoid(x: Array) -> Array:
     >>> tz.logsigmoid(tz.tensor([-1e4, 1e4])).tolist()
     [-10000.0, 0.0]
     """
+    if (out := kernels.value("logsigmoid", x)) is not None:
+        return out
     xp = namespace(x)
     with errstate(x):
         return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.absolute(x)))
@@ -65,6 +72,9 @@ def _softplus_rule(g: Any, out: Any, x: Any, beta: float, threshold: float) -> A
 
 @primitive(
     vjp=(_softplus_rule,),
+    backward=lambda g, out, x, beta, threshold: (
+        kernels.pulled("softplus", g, x, beta) if threshold == math.inf else None
+    ),
     samples=lambda r: [
         sample(r(2, 3)),
         sample(r(3), beta=2.0),
@@ -86,6 +96,8 @@ def softplus(x: Array, *, beta: float = 1.0, threshold: float = math.inf) -> Arr
     """
     if beta <= 0:
         raise UsageError(f"softplus: expected beta > 0, got {beta}")
+    if threshold == math.inf and (out := kernels.value("softplus", x, beta)) is not None:
+        return out
     xp = namespace(x)
     with errstate(x):
         out = xp.maximum(x, 0) + xp.log1p(xp.exp(-beta * xp.absolute(x))) / beta
@@ -133,6 +145,12 @@ def tanhshrink(x: Array) -> Array:
 
 # ---- x times a gate
 _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
+_GELU = {"none": "gelu", "tanh": "gelu_tanh"}  # the kernels of both
+
+
+def _bounded(x: Any) -> Any:
+    """x where e^-|x| is not 0 in any dtype: beyond, slopes have reached 0 or 1, but products with x may overflow."""
+    return clip(x, min=-800, max=800)
 
 
 def gelu_slope(x: Any, approximate: str) -> Any:
@@ -141,6 +159,7 @@ def gelu_slope(x: Any, approximate: str) -> Any:
         x = clip(x, min=-10, max=10)  # beyond, the slope is 0 or 1 to the last bit, but x * x may overflow
         t = tanh(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x))
         return 0.5 * (1 + t + x * (1 - t * t) * _TANH_SCALE * (1 + 3 * _TANH_CUBIC * x * x))
+    x = _bounded(x)
     density = exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
     return ndtr(x) + x * density
 
@@ -156,6 +175,7 @@ def gelu_reference(x: Any, approximate: str) -> Any:
 
 @primitive(
     vjp=(lambda g, out, x, approximate: g * gelu_slope(x, approximate),),
+    backward=lambda g, out, x, approximate: kernels.pulled(_GELU[approximate], g, x),
     samples=lambda r: [sample(r(2, 3)), sample(r(3), approximate="tanh"), sample(20 * r(3))],
     reference=gelu_reference,
     elementwise=True,
@@ -167,27 +187,26 @@ def gelu(x: Array, *, approximate: str = "none") -> Array:
     >>> tz.gelu(tz.tensor([0.0, 10.0])).tolist()
     [0.0, 10.0]
     """
+    if approximate not in _GELU:
+        raise UsageError(f"gelu: approximate={approximate!r}: expected 'none' or 'tanh'")
+    if (out := kernels.value(_GELU[approximate], x)) is not None:
+        return out
     with errstate(x):
         if approximate == "none":
             return x * ndtr(x)
-        if approximate == "tanh":
-            return 0.5 * x * (1 + namespace(x).tanh(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x)))
-    raise UsageError(f"gelu: approximate={approximate!r}: expected 'none' or 'tanh'")
-
-
-def _bounded(x: Any) -> Any:
-    """x where e^-|x| is not 0 in any dtype: beyond, slopes have reached 0 or 1, but products with x may overflow."""
-    return clip(x, min=-800, max=800)
+        return 0.5 * x * (1 + namespace(x).tanh(_TANH_SCALE * (x + _TANH_CUBIC * x * x * x)))
 
 
 def silu_slope(x: Any) -> Any:
     """The derivative of `silu` at x."""
+    x = _bounded(x)
     s = sigmoid(x)
     return s * (1 + x * (1 - s))
 
 
 @primitive(
     vjp=(lambda g, out, x: g * silu_slope(x),),
+    backward=lambda g, out, x: kernels.pulled("swish", g, x, 1.0),
     samples=_near_and_far,
     reference=lambda x: x * np.exp(-np.logaddexp(0, -x)),
     elementwise=True,
@@ -199,11 +218,13 @@ def silu(x: Array) -> Array:
     >>> tz.silu(tz.tensor([0.0])).tolist()
     [0.0]
     """
+    if (out := kernels.value("swish", x, 1.0)) is not None:
+        return out
     return x * sigmoid(x)
 
 
 @primitive(
-    vjp=(lambda g, out, x, beta: g * silu_slope(_bounded(beta * x)), lambda g, out, x, beta: g * out * (x - out)),
+    vjp=(lambda g, out, x, beta: g * silu_slope(beta * x), lambda g, out, x, beta: g * out * (x - out)),
     samples=lambda r: [(r(2, 3), r(3)), (20 * r(3), r.positive()), (r(3), 1.702)],
     reference=lambda x, beta: x * np.exp(-np.logaddexp(0, -beta * x)),
     elementwise=True,
@@ -223,7 +244,8 @@ _QUICK = 1.702
 
 
 @primitive(
-    vjp=(lambda g, out, x: g * silu_slope(_bounded(_QUICK * x)),),
+    vjp=(lambda g, out, x: g * silu_slope(_QUICK * x),),
+    backward=lambda g, out, x: kernels.pulled("swish", g, x, _QUICK),
     samples=_near_and_far,
     reference=lambda x: x * np.exp(-np.logaddexp(0, -1.702 * x)),
     elementwise=True,
@@ -235,6 +257,8 @@ def quick_gelu(x: Array) -> Array:
     >>> tz.quick_gelu(tz.tensor([0.0, 50.0])).tolist()
     [0.0, 50.0]
     """
+    if (out := kernels.value("swish", x, _QUICK)) is not None:
+        return out
     with errstate(x):
         return x * sigmoid(_QUICK * x)
 
@@ -247,6 +271,7 @@ def _mish_rule(g: Any, out: Any, x: Any) -> Any:
 
 @primitive(
     vjp=(_mish_rule,),
+    backward=lambda g, out, x: kernels.pulled("mish", g, x),
     samples=_near_and_far,
     reference=lambda x: x * np.tanh(np.logaddexp(0, x)),
     elementwise=True,
@@ -258,6 +283,8 @@ def mish(x: Array) -> Array:
     >>> tz.mish(tz.tensor([0.0, 50.0])).tolist()
     [0.0, 50.0]
     """
+    if (out := kernels.value("mish", x)) is not None:
+        return out
     xp = namespace(x)
     with errstate(x):
         e = xp.exp(-xp.absolute(x))

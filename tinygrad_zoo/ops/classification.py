@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd import fused
 from ..backend import errstate, namespace, on_host
 from ..errors import DTypeError, IndexingError, ShapeError, UsageError
+from ..kernels import softmax as kernels
 from ..variable import Array, Variable
 from .composite import composite
 from .elementwise import div, where
@@ -73,28 +74,29 @@ def _unrows(rows: Array, input: Array, axis: int) -> Array:
 
 
 def _cross_entropy_backward(
-    g: Array, out: Array, input: Array, target: Array, weight: Any, log_probability: Array, share: Array, *,
+    g: Array, out: Array, input: Array, target: Array, weight: Any, normalizers: Array, share: Any, *,
     needs: Any, ignore_index: int, reduction: str, label_smoothing: float,
 ) -> list[Any]:  # fmt: skip
-    """Of input (Σ_c wq · softmax - wq) · share, with q the target distribution and share a row's part of the result."""
-    axis, xp = _class_axis(input), namespace(input)
-    classes, soft = input.shape[axis], target.dtype.kind == "f"
-    scale = share * g.reshape(-1, 1) if share.ndim == 0 else (share * g.reshape(-1))[:, None]
+    """Of input (Σ_c wq · softmax - wq) · scale: q the target's distribution, scale the gradient of a row's loss."""
+    axis, xp, soft = _class_axis(input), namespace(input), target.dtype.kind == "f"
+    classes, x = input.shape[axis], _rows(input, axis)
+    if not (soft or needs[1] or needs[2]):
+        gx = kernels.cross_entropy_pulled(
+            g, x, target, weight, normalizers, share, ignore_index=ignore_index, label_smoothing=label_smoothing
+        )
+        if gx is not None:
+            return [_unrows(gx, input, axis), None, None]
+    scale, index = (share * g).reshape(-1, 1), target.reshape(-1)
+    log_probability = _log_shares(x, normalizers)
     p = xp.exp(log_probability)
-    rows = xp.arange(len(p))
-    index = target.reshape(-1)
-    if share.ndim and not soft:
-        index = xp.where(index == ignore_index, 0, index)
-    if weight is None and not label_smoothing and not soft:
-        p[rows, index] -= 1
-        p *= scale
-        return [_unrows(p, input, axis), None, None]
     if soft:
         q = (1 - label_smoothing) * _rows(target, axis) + label_smoothing / classes
     else:
-        q = xp.zeros_like(p)
-        q[rows, index] = 1 - label_smoothing
-        q += label_smoothing / classes
+        kept = index != ignore_index
+        scale, index = xp.where(kept[:, None], scale, 0), xp.where(kept, index, 0)
+        hot = xp.zeros_like(p)
+        hot[xp.arange(len(p)), index] = 1
+        q = (1 - label_smoothing) * hot + label_smoothing / classes
     w = 1 if weight is None else weight
     gt = gw = None
     if needs[1]:
@@ -102,11 +104,20 @@ def _cross_entropy_backward(
     if needs[2]:
         gw = -(scale * q * log_probability).sum(axis=0)
         if reduction == "mean" and not soft:  # the weights of the targets are what it divides by too
-            counted = xp.zeros_like(p)
-            counted[rows, index] = 1
-            gw = gw - out * (scale * counted).sum(axis=0)
+            gw = gw - out * (scale * hot).sum(axis=0)
     q = w * q
     return [_unrows(scale * (q.sum(axis=1, keepdims=True) * p - q), input, axis), gt, gw]
+
+
+def _normalizers(x: Array) -> Array:
+    """The largest entry of each row, and the logarithm of the sum of exp(row - it): (2, M)."""
+    xp, top = namespace(x), x.max(axis=1)
+    return xp.stack([top, xp.log(xp.exp(x - top[:, None]).sum(axis=1))])
+
+
+def _log_shares(x: Array, normalizers: Array) -> Array:
+    """log softmax of each row."""
+    return (x - normalizers[0][:, None]) - normalizers[1][:, None]
 
 
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -115,16 +126,6 @@ _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 def _fit_classes(index: Array, classes: int) -> bool:
     """Whether 0 <= index < classes, on the host: as unsigned numbers negative ones are large."""
     return bool(index.view(_UNSIGNED[index.itemsize]).max() < classes)
-
-
-def _all_count(target: Array, classes: int, ignore_index: int) -> bool:
-    """Whether it is plain that no example is ignored; a look at the values of a device would wait for them."""
-    return (
-        type(target) is np.ndarray
-        and target.size > 0
-        and not 0 <= ignore_index < classes
-        and _fit_classes(target, classes)
-    )
 
 
 def _check_classes(op: str, index: Array, classes: int) -> None:
@@ -158,7 +159,7 @@ def _cross_entropy_reference(
 @fused(
     formula=cross_entropy_formula,
     backward=_cross_entropy_backward,
-    saved=("log_probability", "share"),
+    saved=("normalizers", "share"),
     samples=lambda r: [
         sample(r(4, 3), r.integers(3, 4), None),
         sample(r(3), r.integers(3), None, label_smoothing=0.1),
@@ -194,43 +195,43 @@ def cross_entropy(
         raise UsageError(f"cross_entropy: target holds probabilities, no class {ignore_index=} to ignore")
     axis, like = _class_axis(input), (input, target, weight)
     input, weight = widened(input), widened(weight)
-    classes, soft = input.shape[axis], target.dtype.kind == "f"
-    expected = input.shape[:axis] + input.shape[axis + 1 :]
-    xp = namespace(input)
-    rows = input if input.ndim == 2 else _rows(input, axis)
-    log_probability = rows - rows.max(axis=1, keepdims=True)
-    log_probability -= xp.log(xp.exp(log_probability).sum(axis=1, keepdims=True))
-    if weight is None and not soft and not label_smoothing and _all_count(target, classes, ignore_index):
-        index = target.reshape(-1)
-        share = np.asarray(1 / len(index) if reduction == "mean" else 1, input.dtype)
-        loss = log_probability[xp.arange(len(index)), index]
-        loss = -loss.reshape(expected) if reduction == "none" else loss.sum() * -share
-        return narrowed(loss, *like), log_probability, share
+    x, xp, soft = _rows(input, axis), namespace(input), target.dtype.kind == "f"
+    classes, expected = input.shape[axis], input.shape[:axis] + input.shape[axis + 1 :]
+    if not soft:
+        made = kernels.cross_entropy(
+            x, target, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+        )
+        if made is not None:
+            if made.wrong:
+                _check_classes("cross_entropy", target[target != ignore_index], classes)
+            return narrowed(made.loss.reshape(expected if reduction == "none" else ()), *like), *made[1:3]
+    normalizers = _normalizers(x)
+    log_probability = _log_shares(x, normalizers)
     if soft:
         q = (1 - label_smoothing) * _rows(target, axis) + label_smoothing / classes
         loss = -((q if weight is None else q * weight) * log_probability).sum(axis=1)
-        counts = norms = xp.ones_like(loss)
+        norms = xp.ones_like(loss)
     else:
         index = target.reshape(-1)
         kept = index != ignore_index
         index = xp.where(kept, index, 0)
         _check_classes("cross_entropy", index, classes)
-        counts = norms = kept.astype(input.dtype)
+        norms = kept.astype(input.dtype)
         loss = -log_probability[xp.arange(len(index)), index]
         if weight is not None:
-            norms = counts * weight[index]
+            norms = norms * weight[index]
             loss = loss * weight[index]
         if label_smoothing:
             spread = (log_probability if weight is None else log_probability * weight).sum(axis=1)
             loss = (1 - label_smoothing) * loss - (label_smoothing / classes) * spread
         loss = xp.where(kept, loss, 0)
     if reduction == "none":
-        return narrowed(loss.reshape(expected), *like), log_probability, counts
+        return narrowed(loss.reshape(expected), *like), normalizers, 1.0
     if reduction == "sum":
-        return narrowed(loss.sum(), *like), log_probability, counts
+        return narrowed(loss.sum(), *like), normalizers, 1.0
     with errstate(input):
         loss, total = loss.sum(), norms.sum()
-        return narrowed(loss / total, *like), log_probability, xp.where(counts > 0, counts / total, 0)  # no NaN if none
+        return narrowed(loss / total, *like), normalizers, 1 / total
 
 
 def _check(op: str, input: Any, target: Any, weight: Any, scores: str, or_probabilities: str = "") -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from ..autograd import fused
 from ..backend import errstate, namespace
 from ..errors import ShapeError, UsageError
+from ..kernels import normalize as kernels
 from ..variable import Array
 from .exponential import sqrt
 from .precision import narrowed, widened
@@ -27,6 +28,8 @@ class _Plan(NamedTuple):
     axes: tuple[int, ...]  # over these axes of the view
     weight: tuple[int, ...]  # the shape of weight and bias in the view
     rows: tuple[int, ...]  # over these axes of the view weight and bias repeat
+    kernel: str  # "rows", "groups" or "batch"
+    number: int  # how long a row is, or how many groups there are
 
 
 def _last(x: Any, normalized_shape: Any = None) -> _Plan:
@@ -36,23 +39,24 @@ def _last(x: Any, normalized_shape: Any = None) -> _Plan:
     else:
         shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (index(normalized_shape),)
     lead = ndim - len(shape)
-    return _Plan(x.shape, tuple(range(lead, ndim)), shape, tuple(range(lead)))
+    return _Plan(x.shape, tuple(range(lead, ndim)), shape, tuple(range(lead)), "rows", math.prod(shape))
 
 
 def _batch(x: Any) -> _Plan:
     others = (0, *range(2, x.ndim))
-    return _Plan(x.shape, others, (x.shape[1], *(1,) * (x.ndim - 2)), others)
+    return _Plan(x.shape, others, (x.shape[1], *(1,) * (x.ndim - 2)), others, "batch", 0)
 
 
 def _instance(x: Any) -> _Plan:
     positions = tuple(range(2, x.ndim))
-    return _Plan(x.shape, positions, (x.shape[1], *(1,) * (x.ndim - 2)), (0, *positions))
+    return _Plan(x.shape, positions, (x.shape[1], *(1,) * (x.ndim - 2)), (0, *positions), "groups", x.shape[1])
 
 
 def _groups(x: Any, num_groups: int) -> _Plan:
     n, channels, *rest = x.shape
     view = (n, num_groups, channels // num_groups, *rest)
-    return _Plan(view, tuple(range(2, len(view))), (*view[1:3], *(1,) * len(rest)), (0, *range(3, len(view))))
+    axes, weight = tuple(range(2, len(view))), (*view[1:3], *(1,) * len(rest))
+    return _Plan(view, axes, weight, (0, *axes[1:]), "groups", num_groups)
 
 
 def _viewed(x: Any, shape: tuple[int, ...]) -> Any:
@@ -80,12 +84,19 @@ def _statistics(x: Any, plan: _Plan) -> tuple[Any, Any, Any]:
     return centred, mean, (centred * centred).mean(axis=plan.axes, keepdims=True)
 
 
-def _normalized(x: Array, weight: Any, bias: Any, plan: _Plan, eps: float) -> tuple[Array, Array, Array, Array]:
-    """The value, the mean, 1 / √(var + eps), and var."""
+def _normalized(x: Array, weight: Any, bias: Any, plan: _Plan, eps: float) -> tuple[Array, Array, Any]:
+    """The value; mean and 1 / √(var + eps), (2, …); and, at least of a batch, var."""
+    if plan.kernel == "batch":
+        made = kernels.batch(x, weight, bias, eps)
+    else:
+        by = kernels.rows if plan.kernel == "rows" else kernels.groups
+        made = by(x, weight, bias, plan.number, eps)
+    if made is not None:
+        return made if len(made) == 3 else (*made, None)
     centred, mean, var = _statistics(_promoted(x, weight, bias), plan)
     rstd = 1 / namespace(x).sqrt(var + eps)
     out = _viewed(_scaled(centred * rstd, weight, bias, plan), x.shape)
-    return narrowed(out, x, weight, bias), mean, rstd, var
+    return narrowed(out, x, weight, bias), namespace(x).stack([mean, rstd]), var
 
 
 def _normalized_formula(x: Any, weight: Any, bias: Any, plan: _Plan, eps: float) -> Any:
@@ -94,10 +105,21 @@ def _normalized_formula(x: Any, weight: Any, bias: Any, plan: _Plan, eps: float)
 
 
 def _pulled(
-    g: Array, x: Array, weight: Any, bias: Any, mean: Any, rstd: Array, plan: _Plan, needs: Any, *,
-    fixed: bool = False, centred: bool = True,
+    g: Array, x: Array, weight: Any, bias: Any, statistics: Array, plan: _Plan, needs: Any, *, fixed: bool = False,
+    centred: bool = True, of_statistics: Any = None,
 ) -> list[Any]:  # fmt: skip
-    """The gradients of x, weight and bias; of statistics that are `fixed`, or of a root mean square (not `centred`)."""
+    """The gradients of x, weight and bias; of statistics that are `fixed`, or of a root mean square (not `centred`);
+    `of_statistics` are those of mean and variance, where they are results too."""
+    if plan.kernel == "batch":
+        made = kernels.batch_pulled(g, x, weight, statistics, fixed=fixed, of_statistics=of_statistics)
+    elif plan.kernel == "rows":
+        made = kernels.rows_pulled(g, x, weight, statistics, plan.number, centred=centred)
+    else:
+        made = kernels.groups_pulled(g, x, weight, statistics, plan.number)
+    if made is not None:
+        gx, gw, gb = made
+        return [gx, gw.reshape(weight.shape) if needs[1] else None, gb.reshape(bias.shape) if needs[2] else None]
+    mean, rstd = _parted(statistics, plan)
     g = _viewed(g, plan.view)
     normal = (_viewed(x, plan.view) - mean) * rstd
     gx = gw = gb = None
@@ -107,12 +129,22 @@ def _pulled(
         if not fixed:
             gx = gx - normal * (gn * normal).mean(axis=plan.axes, keepdims=True)
             gx = gx - gn.mean(axis=plan.axes, keepdims=True) if centred else gx
-        gx = _viewed(gx * rstd, x.shape)
+        gx = gx * rstd
+        if of_statistics is not None:
+            gm, gv = (_viewed(a, mean.shape) for a in of_statistics)
+            gx = gx + (gm + 2 * gv * normal / rstd) * (mean.size / x.size)
+        gx = _viewed(gx, x.shape)
     if needs[1]:
         gw = (g * normal).sum(axis=plan.rows).reshape(weight.shape)
     if needs[2]:
         gb = g.sum(axis=plan.rows).reshape(bias.shape)
     return [gx, gw, gb]
+
+
+def _parted(statistics: Array, plan: _Plan) -> tuple[Array, Array]:
+    """Mean and 1 / √(var + eps), each in a shape that broadcasts against the view."""
+    kept = tuple(1 if axis in plan.axes else n for axis, n in enumerate(plan.view))
+    return statistics[0].reshape(kept), statistics[1].reshape(kept)
 
 
 def _kernels(plan_of: Callable[..., _Plan]) -> dict[str, Any]:
@@ -122,17 +154,17 @@ def _kernels(plan_of: Callable[..., _Plan]) -> dict[str, Any]:
         return _normalized_formula(x, weight, bias, plan_of(x, **settings), eps)
 
     def backward(
-        g: Array, out: Array, x: Array, weight: Any, bias: Any, mean: Array, rstd: Array, *,
+        g: Array, out: Array, x: Array, weight: Any, bias: Any, statistics: Array, *,
         needs: Any, eps: float, **settings: Any,
     ) -> list[Any]:  # fmt: skip
-        return _pulled(g, x, weight, bias, mean, rstd, plan_of(x, **settings), needs)
+        return _pulled(g, x, weight, bias, statistics, plan_of(x, **settings), needs)
 
-    return {"formula": formula, "backward": backward, "saved": ("mean", "rstd")}
+    return {"formula": formula, "backward": backward, "saved": ("statistics",)}
 
 
 def _reference(plan_of: Callable[..., _Plan]) -> Callable[..., Any]:
     def reference(x: Any, weight: Any, bias: Any, eps: float, **settings: Any) -> Any:
-        view, axes, shape, _ = plan_of(x, **settings)
+        view, axes, shape = plan_of(x, **settings)[:3]
         v = x.reshape(view)
         out = (v - np.mean(v, axes, keepdims=True)) / np.sqrt(np.var(v, axes, keepdims=True) + eps)
         out = out * (1 if weight is None else weight.reshape(shape)) + (0 if bias is None else bias.reshape(shape))
@@ -190,7 +222,7 @@ def layer_norm(
     """
     plan = _last(x, normalized_shape)
     _check_last("layer_norm", x, plan, weight=weight, bias=bias)
-    return _normalized(x, weight, bias, plan, eps)[:3]
+    return _normalized(x, weight, bias, plan, eps)[:2]
 
 
 def _least(x: Any, eps: float | None) -> float:
@@ -204,10 +236,11 @@ def rms_norm_formula(x: Any, weight: Any, *, normalized_shape: Any, eps: float |
 
 
 def _rms_backward(
-    g: Array, out: Array, x: Array, weight: Any, rstd: Array, *, needs: Any, normalized_shape: Any, eps: float | None
-) -> list[Any]:
+    g: Array, out: Array, x: Array, weight: Any, statistics: Array, *, needs: Any, normalized_shape: Any,
+    eps: float | None,
+) -> list[Any]:  # fmt: skip
     plan = _last(x, normalized_shape)
-    return _pulled(g, x, weight, None, 0, rstd, plan, (*needs, False), centred=False)[:2]
+    return _pulled(g, x, weight, None, statistics, plan, (*needs, False), centred=False)[:2]
 
 
 def _rms_reference(x: Any, weight: Any, normalized_shape: Any, eps: float | None) -> Any:
@@ -219,7 +252,7 @@ def _rms_reference(x: Any, weight: Any, normalized_shape: Any, eps: float | None
 @fused(
     formula=rms_norm_formula,
     backward=_rms_backward,
-    saved=("rstd",),
+    saved=("statistics",),
     samples=lambda r: [
         sample(r(3, 4), r(4), normalized_shape=(4,)),
         sample(r(2, 3, 4), eps=1e-2),
@@ -244,10 +277,14 @@ def rms_norm(
     >>> tz.rms_norm(tz.tensor([[3.0, -3.0]]), eps=0.0).tolist()
     [[1.0, -1.0]]
     """
-    plan, wide = _last(x, normalized_shape), _promoted(x, weight)
+    plan, least = _last(x, normalized_shape), _least(x, eps)
     _check_last("rms_norm", x, plan, weight=weight)
-    rstd = 1 / namespace(x).sqrt((wide * wide).mean(axis=plan.axes, keepdims=True) + _least(x, eps))
-    return narrowed(_scaled(wide * rstd, weight, None, plan), x, weight), rstd
+    made = kernels.rows(x, weight, None, plan.number, least, centred=False)
+    if made is not None:
+        return made
+    xp, wide = namespace(x), _promoted(x, weight)
+    rstd = 1 / xp.sqrt((wide * wide).mean(axis=plan.axes, keepdims=True) + least)
+    return narrowed(_scaled(wide * rstd, weight, None, plan), x, weight), xp.stack([xp.zeros_like(rstd), rstd])
 
 
 # ---- over the batch, or the positions of an example
@@ -262,15 +299,17 @@ def _running_kernels(plan_of: Callable[..., _Plan], own: str) -> dict[str, Any]:
         return _scaled((widened(x) - mean) / sqrt(var + eps), weight, bias, plan)
 
     def backward(
-        g: Array, out: Array, x: Array, mean: Any, var: Any, weight: Any, bias: Any, own_mean: Array, rstd: Array, *,
+        g: Array, out: Array, x: Array, mean: Any, var: Any, weight: Any, bias: Any, statistics: Array, *,
         needs: Any, eps: float, **settings: Any,
     ) -> list[Any]:  # fmt: skip
-        plan, fixed = plan_of(x), not settings[own]
+        fixed = not settings[own]
+        plan = _batch(x) if fixed else plan_of(x)
         moved = fixed and (needs[1] or needs[2])
         three = (needs[0] or moved, *needs[3:])
-        gx, gw, gb = _pulled(g, x, weight, bias, own_mean, rstd, plan, three, fixed=fixed)
+        gx, gw, gb = _pulled(g, x, weight, bias, statistics, plan, three, fixed=fixed)
         gm = gv = None
         if moved:
+            own_mean, rstd = _parted(statistics, plan)
             gm = -gx.sum(axis=plan.rows).reshape(mean.shape)
             gv = -0.5 * (gx * (x - own_mean) * rstd * rstd).sum(axis=plan.rows).reshape(var.shape)
         return [gx, gm, gv, gw, gb]
@@ -283,19 +322,22 @@ def _running_kernels(plan_of: Callable[..., _Plan], own: str) -> dict[str, Any]:
         w, b = (default if a is None else a.reshape(shape) for a, default in ((weight, 1), (bias, 0)))
         return (x - mean) / np.sqrt(var + eps) * w + b
 
-    return {"formula": formula, "backward": backward, "saved": ("mean", "rstd"), "reference": reference}
+    return {"formula": formula, "backward": backward, "saved": ("statistics",), "reference": reference}
 
 
 def _by_running(
     op: str, own: str, x: Array, mean: Any, var: Any, weight: Any, bias: Any, eps: float
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     if mean is None or var is None:
         raise UsageError(f"{op}: expected running_mean and running_var; for those of x write {own}=True")
-    plan, like = _batch(x), (x, mean, var, weight, bias)
-    mean, var = (_viewed(a, plan.weight) for a in (mean, var))
+    plan, xp = _batch(x), namespace(x)
     with errstate(x):
-        rstd = 1 / namespace(x).sqrt(var + eps)
-    return narrowed(_scaled((widened(x) - mean) * rstd, weight, bias, plan), *like), mean, rstd
+        statistics = xp.stack([widened(mean), 1 / xp.sqrt(widened(var) + eps)])
+    made = kernels.batch(x, weight, bias, eps, statistics)
+    if made is not None:
+        return made[0], statistics
+    own_mean, rstd = _parted(statistics, plan)
+    return narrowed(_scaled((widened(x) - own_mean) * rstd, weight, bias, plan), x, mean, var, weight, bias), statistics
 
 
 def _check_several(op: str, x: Array, plan: _Plan) -> None:
@@ -336,7 +378,7 @@ def batch_norm(
     if not training:
         return _by_running("batch_norm", "training", x, running_mean, running_var, weight, bias, eps)
     _check_several("batch_norm", x, _batch(x))
-    return _normalized(x, weight, bias, _batch(x), eps)[:3]
+    return _normalized(x, weight, bias, _batch(x), eps)[:2]
 
 
 class BatchNormed(NamedTuple):
@@ -355,20 +397,15 @@ def _with_statistics_formula(x: Any, weight: Any, bias: Any, *, eps: float) -> B
 
 def _with_statistics_backward(
     g: Array, gm: Array, gv: Array, out: Array, mean: Array, var: Array, x: Array, weight: Any, bias: Any,
-    centre: Array, rstd: Array, *, needs: Any, eps: float,
+    statistics: Array, *, needs: Any, eps: float,
 ) -> list[Any]:  # fmt: skip
-    plan, n = _batch(x), x.size // x.shape[1]
-    gx, gw, gb = _pulled(g, x, weight, bias, centre, rstd, plan, needs)
-    if gx is not None:
-        gm, gv = (_viewed(a, plan.weight) for a in (gm, gv))
-        gx = gx + (gm + 2 * gv * (x - centre)) / n
-    return [gx, gw, gb]
+    return _pulled(g, x, weight, bias, statistics, _batch(x), needs, of_statistics=(gm, gv))
 
 
 @fused(
     formula=_with_statistics_formula,
     backward=_with_statistics_backward,
-    saved=("mean", "rstd"),
+    saved=("statistics",),
     samples=lambda r: [
         sample(r(4, 2), r(2), r(2)),
         sample(r(2, 3, 2), None, r(3), eps=1e-2),
@@ -392,8 +429,8 @@ def batch_norm_with_statistics(
     """
     _check_channels("batch_norm_with_statistics", x, weight=weight, bias=bias)
     _check_several("batch_norm_with_statistics", x, _batch(x))
-    out, mean, rstd, var = _normalized(x, weight, bias, _batch(x), eps)
-    return BatchNormed(out, mean.reshape(-1), var.reshape(-1)), mean, rstd
+    out, statistics, var = _normalized(x, weight, bias, _batch(x), eps)
+    return BatchNormed(out, statistics[0].reshape(-1).copy(), var.reshape(-1)), statistics
 
 
 @fused(
@@ -427,7 +464,7 @@ def instance_norm(
     if not use_input_stats:
         return _by_running("instance_norm", "use_input_stats", x, running_mean, running_var, weight, bias, eps)
     _check_several("instance_norm", x, _instance(x))
-    return _normalized(x, weight, bias, _instance(x), eps)[:3]
+    return _normalized(x, weight, bias, _instance(x), eps)[:2]
 
 
 @fused(
@@ -452,4 +489,4 @@ def group_norm(
     _check_channels("group_norm", x, weight=weight, bias=bias)
     if num_groups < 1 or x.shape[1] % num_groups:
         raise ShapeError(f"group_norm: {x.shape[1]} channels do not make {num_groups} groups of one size")
-    return _normalized(x, weight, bias, _groups(x, num_groups), eps)[:3]
+    return _normalized(x, weight, bias, _groups(x, num_groups), eps)[:2]

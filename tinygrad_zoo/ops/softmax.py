@@ -9,6 +9,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import errstate, namespace
 from ..errors import ShapeError
+from ..kernels import softmax as kernels
 from ..variable import Array
 from .elementwise import where
 from .exponential import exp
@@ -38,6 +39,7 @@ def _shifted(x: Array, axis: int) -> Array:
 
 @primitive(
     vjp=(lambda g, out, x, axis, dtype: _softmax_rule(widened(g), widened(out), axis),),
+    backward=lambda g, out, x, axis, dtype: kernels.softmax_pulled(g, out, axis),
     samples=_samples,
     reference=lambda x, axis, dtype: np.exp(_log_softmax_reference(x, axis)),
 )
@@ -48,6 +50,8 @@ def softmax(x: Array, *, axis: int = -1, dtype: Any = None) -> Array:
     [0.5, 0.5]
     """
     x = x if dtype is None else x.astype(dtype)
+    if (out := kernels.softmax(x, axis)) is not None:
+        return out
     with errstate(x):
         e = namespace(x).exp(_shifted(x, axis))
         return narrowed(e / e.sum(axis=axis, keepdims=True), x)
@@ -59,6 +63,7 @@ def _softmax_rule(g: Any, out: Any, axis: int) -> Any:
 
 @primitive(
     vjp=(lambda g, out, x, axis, dtype: -_softmax_rule(widened(g), widened(out), axis),),
+    backward=lambda g, out, x, axis, dtype: None if (gx := kernels.softmax_pulled(g, out, axis)) is None else -gx,
     samples=_samples,
     reference=lambda x, axis, dtype: np.exp(_log_softmax_reference(-x, axis)),
 )
@@ -77,6 +82,7 @@ def _log_softmax_rule(g: Any, out: Any, axis: int) -> Any:
 
 @primitive(
     vjp=(lambda g, out, x, axis, dtype: _log_softmax_rule(widened(g), widened(out), axis),),
+    backward=lambda g, out, x, axis, dtype: kernels.log_softmax_pulled(g, out, axis),
     samples=_samples,
     reference=lambda x, axis, dtype: _log_softmax_reference(x, axis),
 )
@@ -87,6 +93,8 @@ def log_softmax(x: Array, *, axis: int = -1, dtype: Any = None) -> Array:
     [0.0, -1000.0]
     """
     x = x if dtype is None else x.astype(dtype)
+    if (out := kernels.log_softmax(x, axis)) is not None:
+        return out
     xp = namespace(x)
     with errstate(x):
         shifted = _shifted(x, axis)

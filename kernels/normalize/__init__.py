@@ -1,0 +1,203 @@
+"""Normalisation by mean and variance, and its gradients: by kernels, where there are any for the arrays.
+
+Every function here returns None where no kernel serves: for other than NumPy arrays of float32 and float64, for arrays
+of several dtypes or without entries, and where kernels are turned off. Then the formula does, which stands in the op.
+
+`statistics` are (2, …): the means and 1 / √(var + eps) of all rows, groups or channels. Backward returns the gradients
+of x, weight and bias, of the last two as they are for a weight and a bias of which x has none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import threads
+from ..dispatch import Array, module
+from ..jit import COMPILED
+
+WIDTH = 128  # of a row for which the loops over columns are at their best
+
+
+def rows(x: Any, weight: Any, bias: Any, width: int, eps: float, *, centred: bool = True) -> Any:
+    """Layer norm of each run of `width` numbers, or (not `centred`) root-mean-square norm: out, statistics.
+
+    >>> out, statistics = rows(np.array([[1.0, 3.0]]), None, None, 2, 0.0)
+    >>> out.tolist(), statistics.tolist()
+    ([[-1.0, 1.0]], [[2.0], [1.0]])
+    """
+    if (cpu := _served(x, weight, bias)) is None:
+        return None
+    shape, dtype = (x.size // width, width), x.dtype
+    out, statistics = np.empty(shape, dtype), np.empty((2, shape[0]), dtype)
+    parts = threads.parts(x.nbytes * cpu.TIMES["rows"])
+    cpu.rows[dtype, parts](
+        _plain(x).reshape(shape), _each(weight, width, 1, dtype), _each(bias, width, 0, dtype), out, statistics, eps,
+        centred, parts,
+    )  # fmt: skip
+    return out.reshape(x.shape), statistics
+
+
+def rows_pulled(g: Array, x: Any, weight: Any, statistics: Array, width: int, *, centred: bool = True) -> Any:
+    """The backward of `rows`.
+
+    >>> x, g = np.array([[1.0, 3.0]]), np.array([[1.0, 0.0]])
+    >>> [y.tolist() for y in rows_pulled(g, x, None, np.array([[2.0], [1.0]]), 2)]
+    [[[0.0, 0.0]], [-1.0, 0.0], [1.0, 0.0]]
+    """
+    if (cpu := _served(x, weight, g)) is None:
+        return None
+    shape, dtype = (x.size // width, width), x.dtype
+    parts = threads.parts(x.nbytes * cpu.TIMES["rows_pulled"])
+    gx, sums = np.empty(shape, dtype), np.empty((parts, 2, width), dtype)
+    cpu.rows_pulled[dtype, parts](
+        _plain(g).reshape(shape), _plain(x).reshape(shape), _each(weight, width, 1, dtype), statistics.reshape(2, -1),
+        gx, sums, centred, parts,
+    )  # fmt: skip
+    return gx.reshape(x.shape), *(sums[0] if parts == 1 else sums.sum(axis=0))
+
+
+def groups(x: Any, weight: Any, bias: Any, count: int, eps: float) -> Any:
+    """Group norm of (N, C, …), `count` groups of channels an example: out, statistics.
+
+    >>> groups(np.array([[1.0, 3.0, 5.0, 9.0]]), None, None, 2, 0.0)[0].tolist()
+    [[-1.0, 1.0, -1.0, 1.0]]
+    """
+    if (cpu := _served(x, weight, bias)) is None:
+        return None
+    shape, channels, dtype = _grouped(x, count), x.shape[1], x.dtype
+    out, statistics = np.empty(shape, dtype), np.empty((2, shape[0]), dtype)
+    parts = threads.parts(x.nbytes * cpu.TIMES["groups"])
+    cpu.groups[dtype, parts](
+        _plain(x).reshape(shape), _each(weight, channels, 1, dtype), _each(bias, channels, 0, dtype), out, statistics,
+        eps, parts,
+    )  # fmt: skip
+    return out.reshape(x.shape), statistics
+
+
+def groups_pulled(g: Array, x: Any, weight: Any, statistics: Array, count: int) -> Any:
+    """The backward of `groups`.
+
+    >>> x, g = np.array([[1.0, 3.0]]), np.array([[1.0, 0.0]])
+    >>> [y.tolist() for y in groups_pulled(g, x, None, np.array([[2.0], [1.0]]), 1)]
+    [[[0.0, 0.0]], [-1.0, 0.0], [1.0, 0.0]]
+    """
+    if (cpu := _served(x, weight, g)) is None:
+        return None
+    shape, channels, dtype = _grouped(x, count), x.shape[1], x.dtype
+    parts = threads.parts(x.nbytes * cpu.TIMES["groups_pulled"])
+    gx, sums = np.empty(shape, dtype), np.empty((parts, 2, channels), dtype)
+    cpu.groups_pulled[dtype, parts](
+        _plain(g).reshape(shape), _plain(x).reshape(shape), _each(weight, channels, 1, dtype),
+        statistics.reshape(2, -1), gx, sums, parts,
+    )  # fmt: skip
+    return gx.reshape(x.shape), *(sums[0] if parts == 1 else sums.sum(axis=0))
+
+
+def batch(x: Any, weight: Any, bias: Any, eps: float, fixed: Array | None = None) -> Any:
+    """Batch norm of (N, C, …), by its own statistics or by `fixed` ones: out, statistics, variance (C,).
+
+    The result lies in memory as x does, be it with the channels first or last.
+
+    >>> batch(np.array([[1.0], [3.0]]), None, None, 0.0)[0].tolist()
+    [[-1.0], [1.0]]
+    """
+    if (cpu := _served(x, weight, bias, fixed)) is None:
+        return None
+    dtype, channels = x.dtype, x.shape[1]
+    variance = np.empty(channels, dtype)
+    statistics = np.empty((2, channels), dtype) if fixed is None else _plain(fixed).reshape(2, channels)
+    affine = _each(weight, channels, 1, dtype), _each(bias, channels, 0, dtype)
+    last = _channels_last(x)
+    if last is None:
+        shape = (x.shape[0], channels, -1)
+        out = np.empty(x.shape, dtype)
+        parts = min(threads.parts(x.nbytes * cpu.TIMES["planes"]), channels)
+        cpu.planes[dtype, parts](
+            _plain(x).reshape(shape), *affine, out.reshape(shape), statistics, variance, eps, fixed is not None, parts
+        )
+        return out, statistics, variance
+    table = _folded(last)
+    parts = threads.parts(x.nbytes * cpu.TIMES["columns"])
+    out, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
+    cpu.columns[dtype, parts](table, *affine, out, statistics, variance, found, eps, fixed is not None, parts)
+    return np.moveaxis(out.reshape(last.shape), -1, 1), statistics, variance
+
+
+def batch_pulled(
+    g: Array, x: Any, weight: Any, statistics: Array, *, fixed: bool = False, of_statistics: Any = None
+) -> Any:
+    """The backward of `batch`; `of_statistics` are the gradients of mean and variance, (C,) each, as results.
+
+    >>> x, g = np.array([[1.0], [3.0]]), np.array([[1.0], [0.0]])
+    >>> [y.tolist() for y in batch_pulled(g, x, None, np.array([[2.0], [1.0]]))]
+    [[[0.0], [0.0]], [-1.0], [1.0]]
+    """
+    if (cpu := _served(x, weight, g)) is None:
+        return None
+    dtype, channels = x.dtype, x.shape[1]
+    weight, statistics = _each(weight, channels, 1, dtype), statistics.reshape(2, channels)
+    moved = np.zeros((2, channels), dtype)
+    if of_statistics is not None:
+        moved[0], moved[1] = of_statistics
+    sums = np.empty((2, channels), dtype)
+    last = _channels_last(x)
+    if last is None:
+        shape = (x.shape[0], channels, -1)
+        gx = np.empty(x.shape, dtype)
+        parts = min(threads.parts(x.nbytes * cpu.TIMES["planes_pulled"]), channels)
+        cpu.planes_pulled[dtype, parts](
+            _plain(g).reshape(shape), _plain(x).reshape(shape), weight, statistics, moved, gx.reshape(shape),
+            sums, fixed, parts,
+        )  # fmt: skip
+        return gx, *sums
+    table = _folded(last)
+    parts = threads.parts(x.nbytes * cpu.TIMES["columns_pulled"])
+    gx, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
+    cpu.columns_pulled[dtype, parts](
+        _plain(np.moveaxis(g, 1, -1)).reshape(table.shape), table, weight, statistics, moved, gx, sums, found,
+        fixed, parts,
+    )  # fmt: skip
+    return np.moveaxis(gx.reshape(last.shape), -1, 1), *sums
+
+
+def _served(x: Any, *others: Any) -> Any:
+    """cpu.py where its kernels serve x and the others, those of them that are there, else None."""
+    if type(x) is not np.ndarray or x.dtype not in COMPILED or x.size == 0:
+        return None
+    for other in others:
+        if other is not None and other.dtype != x.dtype:
+            return None
+    return module(__name__)
+
+
+def _plain(x: Array) -> Array:
+    """x, or a copy, in C order and writable, as kernels take it."""
+    return x if x.flags.carray else x.copy()
+
+
+def _each(values: Any, count: int, otherwise: float, dtype: Any) -> Array:
+    """A weight or a bias as a row, or of those that are not there what changes nothing."""
+    return np.full(count, otherwise, dtype) if values is None else _plain(values).reshape(-1)
+
+
+def _grouped(x: Array, count: int) -> tuple[int, int, int]:
+    n, channels = x.shape[:2]
+    return n * count, channels // count, x.size // (n * channels)
+
+
+def _channels_last(x: Array) -> Array | None:
+    """(N, …, C) where x (N, C, …) lies so in memory."""
+    moved = np.moveaxis(x, 1, -1)
+    return moved if moved.flags.carray else None
+
+
+def _folded(x: Array) -> Array:
+    """(N, …, C) as a matrix: with several rows of C next to one another, where C is small."""
+    channels = x.shape[-1]
+    rows = x.size // channels
+    fold = 1
+    while rows % (2 * fold) == 0 and 2 * fold * channels <= WIDTH:
+        fold *= 2
+    return x.reshape(rows // fold, fold * channels)

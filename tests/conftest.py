@@ -17,7 +17,7 @@ import oracles
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-collect_ignore = ["goldens/make_cupy_api.py"]  # imports CuPy, and holds no test
+collect_ignore = ["goldens/make_cupy_api.py", "goldens/make_polynomials.py"]  # need CuPy and mpmath, and hold no test
 
 settings.register_profile(
     "ci",

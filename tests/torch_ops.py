@@ -196,6 +196,13 @@ def _lstm_step(input_gates: Any, hidden_gates: Any, cell: Any) -> Any:
     return torch.sigmoid(o) * torch.tanh(cell), cell
 
 
+def _activated(x: Any, activation: str) -> Any:
+    name, _, approximate = activation.partition("_")
+    if name == "softplus":
+        return F.softplus(x, threshold=1e9)
+    return getattr(F, name)(x, approximate=approximate) if approximate else getattr(F, name)(x)
+
+
 # Our name -> the same in PyTorch, called with our arrays by position and our settings by keyword. An op that is not
 # named here, nor in NOT_IN_TORCH, is PyTorch's function of its own name, with `dim` for `axis`.
 ADAPTED: dict[str, Callable[..., Any]] = {
@@ -213,6 +220,7 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "binary_cross_entropy_with_logits": lambda input, target, weight, pos_weight, reduction: (
         F.binary_cross_entropy_with_logits(input, target, weight, pos_weight=pos_weight, reduction=reduction)
     ),
+    "bias_activation": lambda x, bias, activation: _activated(x + bias, activation),
     "broadcast_to": lambda x, shape: x.expand(shape),
     "cdist": lambda x1, x2, p: torch.linalg.vector_norm(  # its own has no second derivative but for p = 2
         x1[..., :, None, :] - x2[..., None, :, :], p, -1

@@ -4,6 +4,7 @@ Written by docs/exports.py, from the definitions beside it.
 """
 
 from .activation import gelu, logsigmoid, mish, quick_gelu, sigmoid, silu, softplus, softsign, swish, tanhshrink
+from .biased import bias_activation
 from .classification import cross_entropy, nll_loss
 from .comparison import (
     bitwise_and,
@@ -222,6 +223,7 @@ __all__ = [
     "atanh",
     "batch_norm",
     "batch_norm_with_statistics",
+    "bias_activation",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bitwise_and",

@@ -1,6 +1,7 @@
 """How many threads share the work of a kernel.
 
-A kernel's parts run on OpenMP's threads, which take about 2 µs to wake: work of less than some 20 µs is done alone.
+A kernel's parts run on OpenMP's threads. These take about 2 µs to wake, and a wait for one that another program keeps
+from its processor takes milliseconds: work of less than some 30 µs, which gains little, is done alone.
 After a fork a process must not enter OpenMP again (GNU's aborts it), and without OpenMP Numba's own pool would abort
 when two threads of Python entered it at once: in both cases every kernel has one part.
 """
@@ -15,7 +16,7 @@ import sys
 import warnings
 from typing import Any
 
-WORTH = 20_000  # nanoseconds of work from which threads pay
+WORTH = 30_000  # nanoseconds of work from which threads pay
 
 
 class _Threads:

@@ -167,7 +167,16 @@ _FUSED = [
 VALUES: dict[str, list[Difference]] = {
     "addcmul": _FUSED,
     "geglu": [
-        Difference("PyTorch's float32 gelu is NaN at inf", lambda a, b, gate, value: (gate > 1e38) & np.isnan(b)),
+        Difference(
+            "PyTorch's float32 gelu is NaN at inf",
+            lambda a, b, gate, value: (gate > 1e38) & np.isnan(b),
+            always=False,
+        ),
+        Difference(
+            "half of the smallest number is that number or 0, and inf times it",
+            lambda a, b, gate, value: (np.abs(gate) < 2e-45) & np.isinf(value),
+            always=False,
+        ),
         Difference("1 + tanh cancels in both", lambda a, b, gate, value: np.abs(a - b) <= 1e-6 * np.abs(value)),
     ],
     "gelu": [

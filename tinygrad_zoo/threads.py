@@ -13,7 +13,7 @@ _asked: list[int] = []  # what `set_num_threads` was last given
 def get_num_threads() -> int:
     """How many threads a kernel may use; by default one for each processor that this process may run on.
 
-    OMP_NUM_THREADS=n in the environment lowers it. Work of less than about 20 µs is done by one thread all the same.
+    OMP_NUM_THREADS=n in the environment lowers it. Work of less than about 30 µs is done by one thread all the same.
     """
     return _kernels.get_num_threads()
 

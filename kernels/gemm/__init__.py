@@ -17,7 +17,7 @@ from ..dispatch import Array, module
 _SINGLE = np.dtype(np.float32)
 _NONE = np.empty(0, _SINGLE)
 _THIN = 2  # columns that are too few for a panel
-_FLOPS = 70.0  # in a nanosecond, of one thread: what an estimate of the time needs
+_FLOPS = 90.0  # in a nanosecond, of one thread: what an estimate of the time needs
 
 
 def _served(x: Array, y: Array) -> Any:

@@ -174,7 +174,7 @@ VALUES: dict[str, list[Difference]] = {
         ),
         Difference(
             "half of the smallest number is that number or 0, and inf times it",
-            lambda a, b, gate, value: (np.abs(gate) < 2e-45) & np.isinf(value),
+            lambda a, b, gate, value: (np.abs(gate) < 5e-45) & np.isinf(value),
             always=False,
         ),
         Difference("1 + tanh cancels in both", lambda a, b, gate, value: np.abs(a - b) <= 1e-6 * np.abs(value)),

@@ -66,7 +66,8 @@ def _convolution(x: Any, weight: Any, plan: dict[str, Any]) -> Any:
 
 def _over_places(g: Any) -> Any:
     """The gradient of a bias."""
-    return g.sum(axis=(0, *range(2, g.ndim))) if isinstance(g, Variable) else kernels.convolve_bias(g)
+    tensor = isinstance(g, Variable)  # not in the condition: mypy would take g for a Variable, which has no sum
+    return g.sum(axis=(0, *range(2, g.ndim))) if tensor else kernels.convolve_bias(g)
 
 
 def _conv_rule(g: Any, out: Any, x: Any, weight: Any, bias: Any, needs: Sequence[bool], **settings: Any) -> list[Any]:

@@ -131,7 +131,7 @@ def einsum(*arrays: Array, equation: str) -> Array:
     if len(arrays) == 1:
         return xp.einsum(explicit, *arrays).copy()  # it may have been a view
     if len(arrays) == 2:
-        return _pair(*arrays, *subscripts, result)
+        return _pair(arrays[0], arrays[1], subscripts[0], subscripts[1], result)
     left, terms = list(arrays), list(subscripts)
     shapes = [np.broadcast_to(np.float32(0), x.shape) for x in arrays]  # NumPy's planner wants arrays of its own
     for chosen in np.einsum_path(explicit, *shapes, optimize="greedy")[0][1:]:

@@ -22,10 +22,8 @@ is used, and the rest is compiled for this process alone.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
-import hashlib
 import os
 import re
 import sys
@@ -107,7 +105,7 @@ class Routine(dict[np.dtype[Any], int]):
 
         signature = types_of(self.signature, dtype), numba.void
         options = {**SETTINGS, "fastmath": FAST, "nopython": True}
-        made = CFunc(self.function, signature, locals={}, options=options)
+        made: Any = CFunc(self.function, signature, locals={}, options=options)
         made._cache = _cache(self.function, f"routine-{dtype}")
         made.compile()
         self._kept.append(made)
@@ -167,6 +165,8 @@ def folder(module: str) -> Path:
     >>> folder(f"{__package__}.optimizer.cpu").name.partition("-")[0]
     'optimizer'
     """
+    import hashlib
+
     import llvmlite.binding
     import numba
 
@@ -182,6 +182,8 @@ def folder(module: str) -> Path:
 
 def sources(path: Path) -> list[Path]:
     """The file and all that it imports of ours, at any depth: what its machine code may depend on."""
+    import ast
+
     found, open_files = {path}, [path]
     while open_files:
         file = open_files.pop()

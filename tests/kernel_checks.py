@@ -182,13 +182,12 @@ def served(conv: Any, places: Places, parts: int) -> Iterator[None]:
         conv.np, threads.parts = before, whole
 
 
-def all_four(module: Any, x: Any, weight: Any, bias: Any, g: Any, plan: dict[str, Any]) -> dict[str, np.ndarray]:
+def all_three(module: Any, x: Any, weight: Any, bias: Any, g: Any, plan: dict[str, Any]) -> dict[str, np.ndarray]:
     """What the functions of a module make of these."""
     return {
         "y": module.convolve(x, weight, bias, **plan),
         "x": module.convolve_input(g, weight, size=x.shape[2:], **plan),
         "weight": module.convolve_weight(g, x, kernel=weight.shape[2:], **plan),
-        "bias": module.convolve_bias(g),
     }
 
 
@@ -202,9 +201,9 @@ def check_convolution(
     added = places.read_only(places.array(whole["bias"])) if bias else None
     x, weight, g = (places.laid(whole[name], layout) for name in ("x", "weight", "g"))
     with served(conv, places, parts):
-        found = all_four(conv, x, weight, added, g, case.settings)
+        found = all_three(conv, x, weight, added, g, case.settings)
     x, weight, g = (np.asarray(a, np.float64) for a in (x, weight, g))
-    exact = all_four(formula, x, weight, None if added is None else added.astype(np.float64), g, case.settings)
+    exact = all_three(formula, x, weight, None if added is None else added.astype(np.float64), g, case.settings)
     worst = 0.0
     for (name, ours), theirs in zip(found.items(), exact.values(), strict=True):
         assert ours.shape == theirs.shape and ours.dtype == dtype, (name, case)

@@ -209,9 +209,8 @@ def test_special_values_go_through_logsumexp_and_median(values: list[float]) -> 
         np.testing.assert_allclose(tz.logsumexp(tz.tensor(x)).numpy(), logsumexp(x), rtol=1e-12)
     lower = NAN if np.isnan(x).any() else np.sort(x)[(len(x) - 1) // 2]
     value, index = tz.median(tz.tensor(x), 0)
-    np.testing.assert_equal(value.item(), lower)
-    np.testing.assert_equal(tz.median(tz.tensor(x)).item(), lower)
-    np.testing.assert_equal(x[index.item()], lower)
+    for found in (value.item(), tz.median(tz.tensor(x)).item(), x[index.item()]):
+        np.testing.assert_equal(found + 0.0, lower + 0.0)  # which zero of two is the lower one depends on the processor
 
 
 def test_nan_has_no_gradient_where_it_is_left_out() -> None:

@@ -65,16 +65,6 @@ def convolve_weight(
     return (_cpu(g, x) or formula).convolve_weight(g, x, kernel=kernel, **settings)
 
 
-def convolve_bias(g: Array) -> Array:
-    """Σ g·y's gradient in bias: the sum over everything but channels.
-
-    >>> import numpy as np
-    >>> convolve_bias(np.ones((2, 3, 4)))
-    array([8., 8., 8.])
-    """
-    return (_cpu(g) or formula).convolve_bias(g)
-
-
 def _cpu(x: Array, *others: Array | None) -> Any:
     """The module whose kernels serve these arrays; None: the formula does."""
     dtype = x.dtype

@@ -244,13 +244,13 @@ def convolve_weight(
     if _by_winograd(x, kernel, c, k, g.shape[2:4], _settings_are_plain(stride, dilation, groups)):
         wide = _panel_columns(k, size)
         parts = threads.parts(2 * g.size * c * 9 / (2 * _GFLOPS))
-        sums, taps = np.empty((parts, 36, c, wide), dtype), np.empty((3, 3, c, wide), dtype)
+        sums, gw = np.empty((parts, 36, c, wide), dtype), np.empty((3, 3, c, wide), dtype)
         before = [b for b, _ in padding]
         winograd.weight_gradient[dtype, parts](
             x[:, 0], g[:, 0], sums, *before, _winograd_tiles(c, wide), panel[dtype], parts
         )
-        winograd.transform_gradient[dtype, 1](sums, taps)
-        return taps[..., :k].transpose(3, 2, 0, 1)
+        winograd.transform_gradient[dtype, 1](sums, gw)
+        return gw[..., :k].transpose(3, 2, 0, 1)
     sizes, apart = _lifted(kernel, axes, 1), _lifted(dilation, axes, 1)
     steps, before = _lifted(stride, axes, 1), [b for b, _ in _lifted(padding, axes, (0, 0))]
     taps = [np.arange(m, dtype=np.int64) * d for m, d in zip(sizes, apart, strict=True)]
@@ -271,11 +271,3 @@ def convolve_weight(
     total = out[0] if parts == 1 else out.sum(axis=0)  # (groups, taps · channels, columns)
     gw = total[:, :, :made].reshape(groups, math.prod(sizes), c // groups, made).transpose(0, 3, 2, 1)
     return gw.reshape(k, c // groups, *kernel)
-
-
-def convolve_bias(g: Array) -> Array:
-    rows = _last(g).reshape(g.shape[0] * math.prod(g.shape[2:]), g.shape[1])
-    parts = threads.parts(g.size * _MOVED / 2)
-    sums = np.empty((parts, g.shape[1]), g.dtype)
-    direct.bias_gradient[g.dtype, parts](rows, sums, parts)
-    return sums[0] if parts == 1 else sums.sum(axis=0)

@@ -21,7 +21,7 @@ def sums(like, x, x_rows, offsets, w, w_row, start, start_row, y, y_row, rows, d
     count = lanes(like)
     for c in range(0, channels // count * count, count):
         at = c * size
-        m = np.int64(0)
+        m = 0
         while rows - m >= 8:
             lanewise(
                 like, 8, x + at, x_rows + 8 * m, offsets, w + at, w_row, start + m * start_row + at, start_row,

@@ -253,28 +253,3 @@ def weight_gradient(x, g, out, geometry, planes, rows, columns, run, parts):  # 
         keep(offsets)
         keep(scratch)
         keep(packed)
-
-
-@kernel("void(const T[:, ::1], T[:, ::1], i8)", parallel=True, fast=True)
-def bias_gradient(g, out, parts):  # type: ignore[no-untyped-def]
-    """out[part, k] = Σ over a share of the places of g[place, k], in blocks: long sums lose fewer digits so."""
-    channels = g.shape[1]
-    for part in prange(parts):
-        block = np.empty(channels, g.dtype)
-        total = out[part]
-        total[:] = 0
-        first, last = part * len(g) // parts, (part + 1) * len(g) // parts
-        for start in range(first, last, 256):
-            block[:] = 0
-            end = min(start + 256, last)
-            i = start
-            while i + 4 <= end:
-                for k in range(channels):
-                    block[k] += (g[i, k] + g[i + 1, k]) + (g[i + 2, k] + g[i + 3, k])
-                i += 4
-            while i < end:
-                for k in range(channels):
-                    block[k] += g[i, k]
-                i += 1
-            for k in range(channels):
-                total[k] += block[k]

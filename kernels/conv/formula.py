@@ -99,7 +99,3 @@ def _walled(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
         at.append(slice(start + before, stop + before))
     out[tuple(at)] = x[tuple(kept)]
     return out
-
-
-def convolve_bias(g: Array) -> Array:
-    return g.sum(axis=(0, *range(2, g.ndim)))

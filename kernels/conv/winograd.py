@@ -11,7 +11,7 @@ channels, 2·10⁻⁵ for 256. What is not finite spreads over the tiles that se
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
@@ -22,7 +22,8 @@ from ..gemm.cpu import VECTOR, address, pack_panel, width, zero_like
 from ..jit import helper, kernel
 from ..vector import Vectors, addresses, call, keep, lanes, peek, poke, written
 
-B = [
+Matrix: TypeAlias = list[list[float]]
+B: Matrix = [
     [4, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
     [0, 4, -4, -1, 1, 0],
@@ -30,8 +31,8 @@ B = [
     [0, 2, -1, -2, 1, 0],
     [0, 4, 0, -5, 0, 1],
 ]  # Bᵀ
-A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]  # Aᵀ
-G = [
+A: Matrix = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]  # Aᵀ
+G: Matrix = [
     [1 / 4, 0, 0],
     [-1 / 6, -1 / 6, -1 / 6],
     [-1 / 6, 1 / 6, -1 / 6],
@@ -41,11 +42,17 @@ G = [
 ]
 
 
-def _transposed(matrix: list[list[float]]) -> list[list[float]]:
+def _transposed(matrix: Matrix) -> Matrix:
     return [list(column) for column in zip(*matrix, strict=True)]
 
 
-MATRICES = {"input": B, "output": A, "gradient": _transposed(A), "kernel": G, "kernel gradient": _transposed(G)}
+MATRICES: dict[str, Matrix] = {
+    "input": B,
+    "output": A,
+    "gradient": _transposed(A),
+    "kernel": G,
+    "kernel gradient": _transposed(G),
+}
 
 
 def _sum(v: Vectors, terms: list[tuple[float, Any]]) -> Any:
@@ -67,7 +74,7 @@ def _paired(row: list[float], other: list[float]) -> bool:
     return any(row) and row != other and all(abs(a) == abs(b) for a, b in zip(row, other, strict=True))
 
 
-def _times(v: Vectors, matrix: list[list[float]], xs: list[Any]) -> list[Any]:
+def _times(v: Vectors, matrix: Matrix, xs: list[Any]) -> list[Any]:
     """matrix · xs; rows, or columns, that differ in signs alone share their sums."""
     columns = _transposed(matrix)
     for j in range(len(xs)):
@@ -311,7 +318,10 @@ def transform_gradient(sums, out):  # type: ignore[no-untyped-def]
     size, like = out.itemsize, out[0, 0, 0, 0]
     parts, _, channels, wide = sums.shape
     for part in range(1, parts):
-        sums[0] += sums[part]
+        for place in range(36):
+            for c in range(channels):
+                for k in range(wide):
+                    sums[0, place, c, k] += sums[part, place, c, k]
     for c in range(channels):
         for k in range(0, wide, lanes(like)):
             source = address(sums) + c * sums.strides[2] + k * size

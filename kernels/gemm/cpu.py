@@ -196,7 +196,7 @@ def product(like, run, a, a_row, a_col, b, b_row, b_col, bias, c, c_row, m, n, k
                 near_row, near_col = size, ROWS * size
             for i in range(depth):
                 poke(offsets + 8 * i, i * near_col)
-            at, j = packed, np.int64(0)
+            at, j = packed, 0
             while j < columns:
                 vectors = width(columns - j, size)
                 these = min(columns - j, vectors * VECTOR // size)
@@ -212,7 +212,7 @@ def product(like, run, a, a_row, a_col, b, b_row, b_col, bias, c, c_row, m, n, k
                     else:
                         copy_rows(like, a_at, a_col, depth, rows, size, staged, near_col)
                     a_at = staged
-                at, j = packed, np.int64(0)
+                at, j = packed, 0
                 while j < columns:
                     vectors = width(columns - j, size)
                     these = min(columns - j, vectors * VECTOR // size)

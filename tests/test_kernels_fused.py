@@ -321,6 +321,16 @@ def test_norms_are_their_formulas(name: str, shape: Any, dtype: str, seed: int) 
     same(lambda x: call(x, None, None) if name != "batch_norm, fixed" else call(x, *affine), [x], seed, slack=4)
 
 
+@pytest.mark.parametrize("activation", ["gelu", "relu", "tanh"])  # of each kind of kernel one: the laws run them all
+@given(shape=st.one_of(SHAPES, st.tuples(st.integers(0, 40))), dtype=DTYPES, seed=st.integers(0, 1000))
+def test_bias_and_activation_are_their_formula(activation: str, shape: Any, dtype: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, bias = (3 * rng.standard_normal(n).astype(dtype) for n in (shape, shape[-1:]))
+    laid = layouts(x)
+    x = laid[sorted(laid)[seed % len(laid)]]
+    same(lambda x, bias: ops.bias_activation(x, bias, activation), [x, bias], seed)
+
+
 @given(
     rows=st.integers(1, 40), classes=st.integers(1, 30), dtype=DTYPES, seed=st.integers(0, 1000),
     reduction=st.sampled_from(["mean", "sum", "none"]), smoothing=st.sampled_from([0.0, 0.3]),
@@ -402,14 +412,22 @@ def test_a_function_keeps_the_layout_of_its_argument(name: str) -> None:
     assert np.array_equal(y.data, UNARY[name](np.ascontiguousarray(x)))
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_keeps_the_layout_of_its_argument(training: bool) -> None:
-    x = np.moveaxis(np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32), -1, 1)
-    weight = np.ones(5, np.float32)
-    leaf = tz.Tensor(x, requires_grad=True)
-    y = ops.batch_norm(leaf, weight, weight, weight, weight, training=training)
-    (g,) = gradients([y], [leaf], [tz.Tensor(np.ascontiguousarray(x))])
-    assert y.data.strides == x.strides == g.data.strides
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, w: ops.batch_norm(x, w, w, w, w, training=True),
+        lambda x, w: ops.batch_norm(x, w, w, w, w),
+        lambda x, w: ops.group_norm(x, 3, w, w),
+        lambda x, w: ops.instance_norm(x, None, None, w, w),
+    ],
+)
+def test_a_norm_over_positions_keeps_the_layout_of_its_argument(call: Callable[..., Any]) -> None:
+    x = np.moveaxis(np.random.default_rng(0).standard_normal((2, 3, 4, 6)).astype(np.float32), -1, 1)
+    for laid in (x, np.ascontiguousarray(x)):
+        leaf = tz.Tensor(laid, requires_grad=True)
+        y = call(leaf, np.linspace(1, 2, 6, dtype=np.float32))
+        (g,) = gradients([y], [leaf], [tz.Tensor(np.ascontiguousarray(x))])
+        assert y.data.strides == laid.strides == g.data.strides
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
@@ -465,6 +483,8 @@ def test_a_setting_selects_the_formulas_for_a_process(setting: tuple[str, str]) 
 PLANTS: list[tuple[Any, str, str]] = [
     (elementwise, "value", "exp tanh sigmoid logsigmoid softplus silu quick_gelu mish gelu relu elu selu celu"),
     (elementwise, "pulled", "tanh sigmoid logsigmoid softplus silu quick_gelu mish gelu relu elu selu celu"),
+    (elementwise, "biased", "bias_activation"),
+    (elementwise, "biased_pulled", "bias_activation"),
     (softmax, "softmax", "softmax softmin"),
     (softmax, "softmax_pulled", "softmax softmin"),
     (softmax, "log_softmax", "log_softmax"),

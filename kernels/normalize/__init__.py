@@ -30,13 +30,13 @@ def rows(x: Any, weight: Any, bias: Any, width: int, eps: float, *, centred: boo
     if (cpu := _served(x, weight, bias)) is None:
         return None
     shape, dtype = (x.size // width, width), x.dtype
-    out, statistics = np.empty(shape, dtype), np.empty((2, shape[0]), dtype)
+    out, statistics = np.empty(x.shape, dtype), np.empty((2, shape[0]), dtype)
     parts = threads.parts(x.nbytes * cpu.TIMES["rows"])
     cpu.rows[dtype, parts](
-        _plain(x).reshape(shape), _each(weight, width, 1, dtype), _each(bias, width, 0, dtype), out, statistics, eps,
-        centred, parts,
+        _plain(x, shape), _each(weight, width, 1, dtype), _each(bias, width, 0, dtype), out.reshape(shape), statistics,
+        eps, centred, parts,
     )  # fmt: skip
-    return out.reshape(x.shape), statistics
+    return out, statistics
 
 
 def rows_pulled(g: Array, x: Any, weight: Any, statistics: Array, width: int, *, centred: bool = True) -> Any:
@@ -50,30 +50,36 @@ def rows_pulled(g: Array, x: Any, weight: Any, statistics: Array, width: int, *,
         return None
     shape, dtype = (x.size // width, width), x.dtype
     parts = threads.parts(x.nbytes * cpu.TIMES["rows_pulled"])
-    gx, sums = np.empty(shape, dtype), np.empty((parts, 2, width), dtype)
+    gx, sums = np.empty(x.shape, dtype), np.empty((parts, 2, width), dtype)
     cpu.rows_pulled[dtype, parts](
-        _plain(g).reshape(shape), _plain(x).reshape(shape), _each(weight, width, 1, dtype), statistics.reshape(2, -1),
-        gx, sums, centred, parts,
+        _plain(g, shape), _plain(x, shape), _each(weight, width, 1, dtype), statistics.reshape(2, -1),
+        gx.reshape(shape), sums, centred, parts,
     )  # fmt: skip
-    return gx.reshape(x.shape), *(sums[0] if parts == 1 else sums.sum(axis=0))
+    return gx, *(sums[0] if parts == 1 else sums.sum(axis=0))
 
 
 def groups(x: Any, weight: Any, bias: Any, count: int, eps: float) -> Any:
     """Group norm of (N, C, …), `count` groups of channels an example: out, statistics.
+
+    The result lies in memory as x does, be it with the channels first or last.
 
     >>> groups(np.array([[1.0, 3.0, 5.0, 9.0]]), None, None, 2, 0.0)[0].tolist()
     [[-1.0, 1.0, -1.0, 1.0]]
     """
     if (cpu := _served(x, weight, bias)) is None:
         return None
-    shape, channels, dtype = _grouped(x, count), x.shape[1], x.dtype
-    out, statistics = np.empty(shape, dtype), np.empty((2, shape[0]), dtype)
+    (n, channels), dtype = x.shape[:2], x.dtype
+    statistics = np.empty((2, n * count), dtype)
+    affine = _each(weight, channels, 1, dtype), _each(bias, channels, 0, dtype)
     parts = threads.parts(x.nbytes * cpu.TIMES["groups"])
-    cpu.groups[dtype, parts](
-        _plain(x).reshape(shape), _each(weight, channels, 1, dtype), _each(bias, channels, 0, dtype), out, statistics,
-        eps, parts,
-    )  # fmt: skip
-    return out.reshape(x.shape), statistics
+    last = _channels_last(x)
+    if last is None:
+        out, shape = np.empty(x.shape, dtype), (n * count, channels // count, x.size // (n * channels))
+        cpu.groups[dtype, parts](_plain(x, shape), *affine, out.reshape(shape), statistics, eps, parts)
+        return out, statistics
+    out, shape = np.empty(last.shape, dtype), (n, x.size // (n * channels), channels)
+    cpu.groups_last[dtype, parts](last.reshape(shape), *affine, out.reshape(shape), statistics, eps, parts)
+    return np.moveaxis(out, -1, 1), statistics
 
 
 def groups_pulled(g: Array, x: Any, weight: Any, statistics: Array, count: int) -> Any:
@@ -85,14 +91,24 @@ def groups_pulled(g: Array, x: Any, weight: Any, statistics: Array, count: int) 
     """
     if (cpu := _served(x, weight, g)) is None:
         return None
-    shape, channels, dtype = _grouped(x, count), x.shape[1], x.dtype
+    (n, channels), dtype = x.shape[:2], x.dtype
+    weight, statistics = _each(weight, channels, 1, dtype), statistics.reshape(2, -1)
     parts = threads.parts(x.nbytes * cpu.TIMES["groups_pulled"])
-    gx, sums = np.empty(shape, dtype), np.empty((parts, 2, channels), dtype)
-    cpu.groups_pulled[dtype, parts](
-        _plain(g).reshape(shape), _plain(x).reshape(shape), _each(weight, channels, 1, dtype),
-        statistics.reshape(2, -1), gx, sums, parts,
-    )  # fmt: skip
-    return gx.reshape(x.shape), *(sums[0] if parts == 1 else sums.sum(axis=0))
+    sums = np.empty((parts, 2, channels), dtype)
+    last = _channels_last(x)
+    if last is None:
+        gx, shape = np.empty(x.shape, dtype), (n * count, channels // count, x.size // (n * channels))
+        cpu.groups_pulled[dtype, parts](
+            _plain(g, shape), _plain(x, shape), weight, statistics, gx.reshape(shape), sums, parts
+        )
+    else:
+        made, shape = np.empty(last.shape, dtype), (n, x.size // (n * channels), channels)
+        cpu.groups_last_pulled[dtype, parts](
+            _plain(np.moveaxis(g, 1, -1), shape), last.reshape(shape), weight, statistics, made.reshape(shape), sums,
+            parts,
+        )  # fmt: skip
+        gx = np.moveaxis(made, -1, 1)
+    return gx, *(sums[0] if parts == 1 else sums.sum(axis=0))
 
 
 def batch(x: Any, weight: Any, bias: Any, eps: float, fixed: Array | None = None) -> Any:
@@ -107,15 +123,15 @@ def batch(x: Any, weight: Any, bias: Any, eps: float, fixed: Array | None = None
         return None
     dtype, channels = x.dtype, x.shape[1]
     variance = np.empty(channels, dtype)
-    statistics = np.empty((2, channels), dtype) if fixed is None else _plain(fixed).reshape(2, channels)
+    statistics = np.empty((2, channels), dtype) if fixed is None else _plain(fixed, (2, channels))
     affine = _each(weight, channels, 1, dtype), _each(bias, channels, 0, dtype)
     last = _channels_last(x)
     if last is None:
-        shape = (x.shape[0], channels, -1)
+        shape = (x.shape[0], channels, x.size // (x.shape[0] * channels))
         out = np.empty(x.shape, dtype)
         parts = min(threads.parts(x.nbytes * cpu.TIMES["planes"]), channels)
         cpu.planes[dtype, parts](
-            _plain(x).reshape(shape), *affine, out.reshape(shape), statistics, variance, eps, fixed is not None, parts
+            _plain(x, shape), *affine, out.reshape(shape), statistics, variance, eps, fixed is not None, parts
         )
         return out, statistics, variance
     table = _folded(last)
@@ -144,19 +160,18 @@ def batch_pulled(
     sums = np.empty((2, channels), dtype)
     last = _channels_last(x)
     if last is None:
-        shape = (x.shape[0], channels, -1)
+        shape = (x.shape[0], channels, x.size // (x.shape[0] * channels))
         gx = np.empty(x.shape, dtype)
         parts = min(threads.parts(x.nbytes * cpu.TIMES["planes_pulled"]), channels)
         cpu.planes_pulled[dtype, parts](
-            _plain(g).reshape(shape), _plain(x).reshape(shape), weight, statistics, moved, gx.reshape(shape),
-            sums, fixed, parts,
-        )  # fmt: skip
+            _plain(g, shape), _plain(x, shape), weight, statistics, moved, gx.reshape(shape), sums, fixed, parts
+        )
         return gx, *sums
     table = _folded(last)
     parts = threads.parts(x.nbytes * cpu.TIMES["columns_pulled"])
     gx, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
     cpu.columns_pulled[dtype, parts](
-        _plain(np.moveaxis(g, 1, -1)).reshape(table.shape), table, weight, statistics, moved, gx, sums, found,
+        _plain(np.moveaxis(g, 1, -1), table.shape), table, weight, statistics, moved, gx, sums, found,
         fixed, parts,
     )  # fmt: skip
     return np.moveaxis(gx.reshape(last.shape), -1, 1), *sums
@@ -172,24 +187,20 @@ def _served(x: Any, *others: Any) -> Any:
     return module(__name__)
 
 
-def _plain(x: Array) -> Array:
-    """x, or a copy, in C order and writable, as kernels take it."""
-    return x if x.flags.carray else x.copy()
+def _plain(x: Array, shape: tuple[int, ...]) -> Array:
+    """x in a shape, as kernels take it: writable, in C order, a copy where it has to be."""
+    x = x if x.flags.carray else x.copy()
+    return x if x.shape == shape else x.reshape(shape)
 
 
 def _each(values: Any, count: int, otherwise: float, dtype: Any) -> Array:
     """A weight or a bias as a row, or of those that are not there what changes nothing."""
-    return np.full(count, otherwise, dtype) if values is None else _plain(values).reshape(-1)
-
-
-def _grouped(x: Array, count: int) -> tuple[int, int, int]:
-    n, channels = x.shape[:2]
-    return n * count, channels // count, x.size // (n * channels)
+    return np.full(count, otherwise, dtype) if values is None else _plain(values, (count,))
 
 
 def _channels_last(x: Array) -> Array | None:
     """(N, …, C) where x (N, C, …) lies so in memory."""
-    moved = np.moveaxis(x, 1, -1)
+    moved = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
     return moved if moved.flags.carray else None
 
 

@@ -39,8 +39,8 @@ def _onto(shift: float, far: float) -> tuple[float, float]:
 
 
 SHIFT, FAR = (3.5, 5.5), (13.27, 37.656)
-# name: for float32, for float64. Coefficients begin with that of degree 0.
-TABLE: dict[str, tuple[Any, Any]] = {
+# name: of both types, or of float32 and of float64. Coefficients begin with that of degree 0.
+TABLE: dict[str, Any] = {
     "exp": (
         (0.50000000590830307, 0.16666545045636911, 0.0416662883016656, 0.0083664053986294322, 0.0013946137310906658),
         (
@@ -71,6 +71,11 @@ TABLE: dict[str, tuple[Any, Any]] = {
             1.4728237603250054e-10,
         ),
     ),
+    "half": 0.5,
+    "log2e": 1 / math.log(2),
+    "density": 1 / math.sqrt(2 * math.pi),
+    "gelu_scale": 2 * math.sqrt(2 / math.pi),
+    "gelu_cubic": 0.044715,
     "round": (1.5 * 2**23, 1.5 * 2**52),  # a number plus this is a whole number plus this
     "log2": (0.693359375, 6.93147180369123816490e-01),  # of log 2, with so few digits that n times it is exact
     "log2_rest": (-2.12194440e-4, 1.90821492927058770002e-10),
@@ -83,7 +88,6 @@ TABLE: dict[str, tuple[Any, Any]] = {
     "stretch": (_onto(SHIFT[0], FAR[0])[0], _onto(SHIFT[1], FAR[1])[0]),
     "middle": (_onto(SHIFT[0], FAR[0])[1], _onto(SHIFT[1], FAR[1])[1]),
 }  # fmt: skip
-LOG2E, DENSITY = 1 / math.log(2), 1 / math.sqrt(2 * math.pi)
 
 
 def exact(function: Any) -> Any:
@@ -101,11 +105,29 @@ class _Scalar:
         self.bits, self.mantissa, self.bias = (32, 23, 127) if self.single else (64, 52, 1023)
         self.integer = ir.IntType(self.bits)
 
-    def of(self, name: str) -> Any:
-        return TABLE[name][0 if self.single else 1]
+    def of(self, name: Any) -> Any:
+        """What TABLE has under a name, for this type; a number is itself."""
+        found = TABLE[name] if isinstance(name, str) else name
+        return found[0 if self.single else 1] if isinstance(found, tuple) else found
 
-    def constant(self, value: float) -> Any:
-        return ir.Constant(self.type, float(np.float32(value)) if self.single else float(value))
+    def constant(self, builder: Any, value: float) -> Any:
+        """A number, in memory: LLVM loads it once, before the outermost loop. A constant that it knows it would load
+        again for every vector, where registers are few and a loop is within another one."""
+        number = np.float32(value) if self.single else np.float64(value)
+        constant = ir.Constant(self.type, float(number))
+        if number == 0:
+            return constant
+        name = f"tinygrad_zoo.{number.tobytes().hex()}"
+        place = builder.module.globals.get(name)
+        if place is None:
+            place = ir.GlobalVariable(builder.module, self.type, name)
+            place.initializer, place.linkage = (
+                constant,
+                "linkonce",
+            )  # one of that name may hold another number, it thinks
+        loaded = builder.load(place)
+        loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return loaded
 
     def call(self, builder: Any, name: str, *values: Any, **settings: Any) -> Any:
         """LLVM's function of that name."""
@@ -125,21 +147,12 @@ class _Scalar:
 
 
 # ---- what Numba has no word for
-@intrinsic
-def number(context: Any, like: Any, value: Any) -> Any:
-    """A Python number in the type of `like`."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return context.cast(builder, values[1], value, like)
-
-    return like(like, value), code
-
-
 @intrinsic(prefer_literal=True)
 def constant(context: Any, like: Any, name: Any) -> Any:
-    """The number of that name in TABLE."""
+    """The number of that name in TABLE, or a whole number, in the type of `like`."""
     scalar = _Scalar(like)
-    return like(like, name), lambda *_: scalar.constant(scalar.of(name.literal_value))
+    value = scalar.of(name.literal_value)
+    return like(like, name), lambda context, builder, signature, values: scalar.constant(builder, value)
 
 
 @intrinsic(prefer_literal=True)
@@ -152,7 +165,7 @@ def polynomial(context: Any, x: Any, name: Any) -> Any:
     coefficients = scalar.of(name.literal_value)
 
     def horner(builder: Any, x: Any, coefficients: Any) -> Any:
-        *rest, total = (scalar.constant(c) for c in coefficients)
+        *rest, total = [scalar.constant(builder, c) for c in coefficients]
         for c in reversed(rest):
             total = scalar.call(builder, "fma", total, x, c)
         return total
@@ -218,7 +231,7 @@ def halves(context: Any, rounded: Any) -> Any:
 @exact
 def _split(x: Any) -> Any:
     """n + the constant "round", and exp(r) - 1, for x = n log 2 + r."""
-    rounded = fma(x, number(x, LOG2E), constant(x, "round"))
+    rounded = fma(x, constant(x, "log2e"), constant(x, "round"))
     n = rounded - constant(x, "round")
     r = fma(-n, constant(x, "log2_rest"), fma(-n, constant(x, "log2"), x))
     return rounded, fma(r * r, polynomial(r, "exp"), r)
@@ -249,7 +262,7 @@ def expm1_below(x: Any) -> Any:
     low = constant(x, "flushed")
     rounded, rest = _split(low if x < low else x)
     power = two_to(rounded)
-    return fma(rest, power, power - number(x, 1))
+    return fma(rest, power, power - constant(x, 1))
 
 
 @exact
@@ -259,31 +272,31 @@ def tanh(x: Any) -> Any:
     high = constant(x, "saturated")
     rounded, rest = _split(high if twice > high else twice)
     power = two_to(rounded)
-    less = fma(rest, power, power - number(x, 1))
-    return copysign(less / (less + number(x, 2)), x)
+    less = fma(rest, power, power - constant(x, 1))
+    return copysign(less / (less + constant(x, 2)), x)
 
 
 @exact
 def sigmoids(x: Any) -> Any:
     """1 / (1 + e⁻ˣ), and 1 less it: both exact where they are tiny."""
     e = exp_below(-abs(x))
-    share = number(x, 1) / (number(x, 1) + e)
+    share = constant(x, 1) / (constant(x, 1) + e)
     other = e * share
-    return (other, share) if x < number(x, 0) else (share, other)
+    return (other, share) if x < constant(x, 0) else (share, other)
 
 
 @exact
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e⁻ˣ)"""
     e = exp_below(-abs(x))
-    return (e if x < number(x, 0) else number(x, 1)) / (number(x, 1) + e)
+    return (e if x < constant(x, 0) else constant(x, 1)) / (constant(x, 1) + e)
 
 
 # ---- logarithm
 @exact
 def log1p(x: Any) -> Any:
     """log(1 + x) for 0 <= x <= 1, exact near 0."""
-    s = x / (x + number(x, 2))
+    s = x / (x + constant(x, 2))
     square, twice = s * s, s + s
     return fma(twice * square, polynomial(square, "log1p"), twice)
 
@@ -295,12 +308,12 @@ def normal(x: Any) -> Any:
     far = constant(x, "far")
     a = abs(x)
     a = far if a > far else a
-    half = number(x, -0.5) * a
-    rounded = fma(half * a, number(x, LOG2E), constant(x, "round"))
+    half = -constant(x, "half") * a
+    rounded = fma(half * a, constant(x, "log2e"), constant(x, "round"))
     n = rounded - constant(x, "round")
     r = fma(-n, constant(x, "log2_rest"), fma(half, a, -n * constant(x, "log2")))  # half · a in all its digits
     power = two_to(rounded)
     bell = fma(fma(r * r, polynomial(r, "exp"), r), power, power)
-    w = number(x, 1) / (a + constant(x, "shift"))
+    w = constant(x, 1) / (a + constant(x, "shift"))
     tail = w * polynomial(fma(w, constant(x, "stretch"), constant(x, "middle")), "normal") * bell
-    return (tail if x < number(x, 0) else number(x, 1) - tail), bell
+    return (tail if x < constant(x, 0) else constant(x, 1) - tail), bell

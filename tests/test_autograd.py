@@ -463,3 +463,20 @@ def test_a_node_never_points_at_the_tensors_it_made() -> None:
     assert isinstance(y.node, Node)
     held = [getattr(y.node, slot, None) for slot in Node.__slots__ if slot != "__weakref__"]
     assert not any(v is y for v in held) and not any(isinstance(o, Variable) for o in y.node.outputs)
+
+
+def test_a_gradient_that_nobody_else_holds_is_kept_without_a_copy() -> None:
+    made: list[int] = []
+
+    def doubled(g: Any, out: Any, x: Any) -> Any:
+        found = 2 * g
+        made.append(id(found))
+        return found
+
+    double = primitive(vjp=(doubled,))(lambda x: 2 * x)
+    x, y = (tz.tensor(np.ones(3), requires_grad=True) for _ in range(2))
+    double(x).backward(np.ones(3))
+    assert [id(x.grad.data)] == made
+    held: list[Any] = []
+    primitive(vjp=(lambda g, out, x: held.append(3 * g) or held[-1],))(lambda x: 3 * x)(y).backward(np.ones(3))
+    assert y.grad.data is not held[0] and np.array_equal(y.grad.data, held[0])

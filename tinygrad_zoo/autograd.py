@@ -104,7 +104,8 @@ def _walk(
                             _deliver(x, g, mode, keys, found)
             for source, x in leaves.items():
                 if (g := pending.pop(source, None)) is not None:
-                    _deliver(x, g, mode, keys, found, alone=getrefcount(g) == _ALONE)
+                    alone = getrefcount(g) == _ALONE  # counted here: as an argument it is held once more
+                    _deliver(x, g, mode, keys, found, alone)
     finally:
         state.recording, state.node = recording, outer
     for key in keys or ():  # where `stop` kept the walk from the node behind an input

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-import numba
 import numpy as np
 from numba import prange
 
-from ..jit import SETTINGS, Kernel, kernel
+from ..jit import Kernel, kernel
 from ..pieces.cpu import share
 from ..polynomial import (
-    DENSITY,
     constant,
     exact,
     exp,
@@ -28,13 +26,11 @@ from ..polynomial import (
     log1p,
     maximum,
     normal,
-    number,
     sigmoid,
     sigmoids,
     tanh,
 )
 
-GELU_SCALE, GELU_CUBIC = 0.7978845608028654, 0.044715  # the first is √(2/π)
 ROWS = 64  # a sum down a column adds up so many numbers before it adds them to the total: fewer digits are lost
 
 
@@ -56,12 +52,12 @@ def _sigmoid(x: Any, a: Any, b: Any) -> Any:
 
 @exact
 def _logsigmoid(x: Any, a: Any, b: Any) -> Any:
-    return (x if x < number(x, 0) else number(x, 0)) - log1p(exp_below(-abs(x)))
+    return (x if x < constant(x, 0) else constant(x, 0)) - log1p(exp_below(-abs(x)))
 
 
 @exact
 def _softplus(x: Any, a: Any, b: Any) -> Any:
-    return (number(x, 0) if x < number(x, 0) else x) + log1p(exp_below(-a * abs(x))) / a
+    return (constant(x, 0) if x < constant(x, 0) else x) + log1p(exp_below(-a * abs(x))) / a
 
 
 @exact
@@ -72,9 +68,9 @@ def _swish(x: Any, a: Any, b: Any) -> Any:
 @exact
 def _mish(x: Any, a: Any, b: Any) -> Any:
     e = exp_below(-abs(x))
-    twice = number(x, 2)
-    rising = e * (twice + e) if x < number(x, 0) else fma(twice, e, number(x, 1))
-    return x * (rising / (rising + (twice if x < number(x, 0) else twice * e * e)))
+    twice = constant(x, 2)
+    rising = e * (twice + e) if x < constant(x, 0) else fma(twice, e, constant(x, 1))
+    return x * (rising / (rising + (twice if x < constant(x, 0) else twice * e * e)))
 
 
 @exact
@@ -85,22 +81,22 @@ def _gelu(x: Any, a: Any, b: Any) -> Any:
 @exact
 def _gelu_tanh(x: Any, a: Any, b: Any) -> Any:
     """x · sigmoid(2u) is x/2 · (1 + tanh u), of which digits cancel."""
-    return x * sigmoid(number(x, 2 * GELU_SCALE) * fma(number(x, GELU_CUBIC) * x * x, x, x))
+    return x * sigmoid(constant(x, "gelu_scale") * fma(constant(x, "gelu_cubic") * x * x, x, x))
 
 
 @exact
 def _relu(x: Any, a: Any, b: Any) -> Any:
-    return maximum(x, number(x, 0))
+    return maximum(x, constant(x, 0))
 
 
 @exact
 def _elu(x: Any, a: Any, b: Any) -> Any:
-    return b * (x if x > number(x, 0) else a * expm1_below(x))
+    return b * (x if x > constant(x, 0) else a * expm1_below(x))
 
 
 @exact
 def _celu(x: Any, a: Any, b: Any) -> Any:
-    return x if x > number(x, 0) else a * expm1_below(x / a)
+    return x if x > constant(x, 0) else a * expm1_below(x / a)
 
 
 # ---- g times their slopes
@@ -113,17 +109,17 @@ def _bounded(x: Any, most: Any) -> Any:
 
 @exact
 def _tanh_pulled(g: Any, out: Any, a: Any, b: Any) -> Any:
-    return g * fma(-out, out, number(out, 1))
+    return g * fma(-out, out, constant(out, 1))
 
 
 @exact
 def _sigmoid_pulled(g: Any, out: Any, a: Any, b: Any) -> Any:
-    return g * out * (number(out, 1) - out)
+    return g * out * (constant(out, 1) - out)
 
 
 @exact
 def _relu_pulled(g: Any, out: Any, a: Any, b: Any) -> Any:
-    return g if out > number(out, 0) else number(g, 0)
+    return g if out > constant(out, 0) else constant(g, 0)
 
 
 @exact
@@ -147,37 +143,37 @@ def _swish_pulled(g: Any, x: Any, a: Any, b: Any) -> Any:
 def _mish_pulled(g: Any, x: Any, a: Any, b: Any) -> Any:
     x = _bounded(x, -constant(x, "flushed"))
     e = exp_below(-abs(x))
-    one, twice = number(x, 1), number(x, 2)
-    rising = e * (twice + e) if x < number(x, 0) else fma(twice, e, one)
-    rest = twice if x < number(x, 0) else twice * e * e
+    one, twice = constant(x, 1), constant(x, 2)
+    rising = e * (twice + e) if x < constant(x, 0) else fma(twice, e, one)
+    rest = twice if x < constant(x, 0) else twice * e * e
     scale = one / (rising + rest)
     gate, less = rising * scale, rest * scale
-    return g * fma(x * (e if x < number(x, 0) else one) / (one + e), less * (one + gate), gate)
+    return g * fma(x * (e if x < constant(x, 0) else one) / (one + e), less * (one + gate), gate)
 
 
 @exact
 def _gelu_pulled(g: Any, x: Any, a: Any, b: Any) -> Any:
     x = _bounded(x, constant(x, "far"))
     below, bell = normal(x)
-    return g * fma(number(x, DENSITY) * x, bell, below)
+    return g * fma(constant(x, "density") * x, bell, below)
 
 
 @exact
 def _gelu_tanh_pulled(g: Any, x: Any, a: Any, b: Any) -> Any:
-    x = _bounded(x, number(x, 25))
-    square, scale = number(x, GELU_CUBIC) * x * x, number(x, 2 * GELU_SCALE)
+    x = _bounded(x, constant(x, 25))
+    square, scale = constant(x, "gelu_cubic") * x * x, constant(x, "gelu_scale")
     share, other = sigmoids(scale * fma(square, x, x))
-    return g * fma(share * x, other * scale * fma(number(x, 3), square, number(x, 1)), share)
+    return g * fma(share * x, other * scale * fma(constant(x, 3), square, constant(x, 1)), share)
 
 
 @exact
 def _elu_pulled(g: Any, x: Any, a: Any, b: Any) -> Any:
-    return b * (g if x > number(x, 0) else g * (a * exp_below(x)))
+    return b * (g if x > constant(x, 0) else g * (a * exp_below(x)))
 
 
 @exact
 def _celu_pulled(g: Any, x: Any, a: Any, b: Any) -> Any:
-    return g if x > number(x, 0) else g * exp_below(x / a)
+    return g if x > constant(x, 0) else g * exp_below(x / a)
 
 
 @exact
@@ -191,57 +187,39 @@ def _sigmoid_pulled_to_x(g: Any, x: Any, a: Any, b: Any) -> Any:
     return g * share * other
 
 
-# ---- the loops: each calls another one, of its own, so that LLVM sees that one alone. It loads the constants of a
-# function before the outermost loop around it, or else, where the loop is inside another one, again for every vector.
+# ---- the loops
 function: Any = None  # stands for the function of the loop
-loop: Any = None  # and for the loop that is called
 
 
-def value(x: Any, out: Any, a: Any, b: Any) -> None:
-    for i in range(x.size):
-        out[i] = function(x[i], a, b)
-
-
-def value_in_parts(x: Any, out: Any, a: float, b: float, parts: int) -> None:
+def value(x: Any, out: Any, a: float, b: float, parts: int) -> None:
     T = x.dtype.type
     for part in prange(parts):
         first, last = share(part, parts, x.size)
-        loop(x[first:last], out[first:last], T(a), T(b))
+        x_part, out_part = x[first:last], out[first:last]
+        for i in range(x_part.size):
+            out_part[i] = function(x_part[i], T(a), T(b))
 
 
-def pulled(g: Any, x: Any, gx: Any, a: Any, b: Any) -> None:
-    for i in range(x.size):
-        gx[i] = function(g[i], x[i], a, b)
-
-
-def pulled_in_parts(g: Any, x: Any, gx: Any, a: float, b: float, parts: int) -> None:
+def pulled(g: Any, x: Any, gx: Any, a: float, b: float, parts: int) -> None:
     T = x.dtype.type
     for part in prange(parts):
         first, last = share(part, parts, x.size)
-        loop(g[first:last], x[first:last], gx[first:last], T(a), T(b))
+        g_part, x_part, gx_part = g[first:last], x[first:last], gx[first:last]
+        for i in range(x_part.size):
+            gx_part[i] = function(g_part[i], x_part[i], T(a), T(b))
 
 
-def biased(x: Any, bias: Any, out: Any, a: Any, b: Any) -> None:
-    for i in range(bias.size):
-        out[i] = function(x[i] + bias[i], a, b)
-
-
-def biased_in_parts(x: Any, bias: Any, out: Any, a: float, b: float, parts: int) -> None:
+def biased(x: Any, bias: Any, out: Any, a: float, b: float, parts: int) -> None:
     T = x.dtype.type
     rows = len(x)
     for part in prange(parts):
         for row in range(part * rows // parts, (part + 1) * rows // parts):
-            loop(x[row], bias, out[row], T(a), T(b))
+            x_row, out_row = x[row], out[row]
+            for i in range(bias.size):
+                out_row[i] = function(x_row[i] + bias[i], T(a), T(b))
 
 
-def biased_pulled(g: Any, x: Any, bias: Any, gx: Any, block: Any, a: Any, b: Any) -> None:
-    for i in range(bias.size):
-        gx[i] = function(g[i], x[i] + bias[i], a, b)
-    for i in range(bias.size):
-        block[i] += gx[i]
-
-
-def biased_pulled_in_parts(g: Any, x: Any, bias: Any, gx: Any, sums: Any, a: float, b: float, parts: int) -> None:
+def biased_pulled(g: Any, x: Any, bias: Any, gx: Any, sums: Any, a: float, b: float, parts: int) -> None:
     """Row `part` of `sums` is what its rows of gx add up to."""
     T = x.dtype.type
     rows = len(x)
@@ -252,26 +230,23 @@ def biased_pulled_in_parts(g: Any, x: Any, bias: Any, gx: Any, sums: Any, a: flo
         for start in range(part * rows // parts, last, ROWS):
             block[:] = T(0)
             for row in range(start, min(start + ROWS, last)):
-                loop(g[row], x[row], bias, gx[row], block, T(a), T(b))
+                g_row, x_row, gx_row = g[row], x[row], gx[row]
+                for i in range(bias.size):
+                    gx_row[i] = function(g_row[i], x_row[i] + bias[i], T(a), T(b))
+                for i in range(bias.size):
+                    block[i] += gx_row[i]
             for i in range(bias.size):
                 total[i] += block[i]
 
 
-def _loops(
-    inner: Callable[..., None], outer: Callable[..., None], signature: str, functions: dict[str, Any]
-) -> dict[str, Kernel]:
-    """A kernel for each function; it is a global of the loop, as Numba's cache would take closures for one another."""
+def _loops(loop: Callable[..., None], signature: str, functions: dict[str, Any]) -> dict[str, Kernel]:
+    """The loop as a kernel for each function, as its global: Numba's cache would take closures for one another."""
     made = {}
     for name, of in functions.items():
-        called = numba.njit(**SETTINGS)(_copy(inner, name, function=of))
-        made[name] = kernel(signature, parallel=True)(_copy(outer, name, loop=called))
+        copy = FunctionType(loop.__code__, {**globals(), "function": of}, f"{name}_{loop.__name__}")
+        copy.__qualname__, copy.__module__ = copy.__name__, __name__
+        made[name] = kernel(signature, parallel=True)(copy)
     return made
-
-
-def _copy(text: Callable[..., None], name: str, **replaced: Any) -> Callable[..., None]:
-    copy = FunctionType(text.__code__, {**globals(), **replaced}, f"{name}_{text.__name__}")
-    copy.__qualname__, copy.__module__ = copy.__name__, __name__
-    return copy
 
 
 _VALUES = {
@@ -285,13 +260,12 @@ _PULLED = {
 }  # fmt: skip
 _TO_X = {"tanh": _tanh_pulled_to_x, "sigmoid": _sigmoid_pulled_to_x}
 
-VALUES = _loops(value, value_in_parts, "void(T[::1], T[::1], f8, f8, i8)", _VALUES)
-PULLED = _loops(pulled, pulled_in_parts, "void(T[::1], T[::1], T[::1], f8, f8, i8)", _PULLED)
-BIASED = _loops(biased, biased_in_parts, "void(T[:, ::1], T[::1], T[:, ::1], f8, f8, i8)", _VALUES)
+VALUES = _loops(value, "void(T[::1], T[::1], f8, f8, i8)", _VALUES)
+PULLED = _loops(pulled, "void(T[::1], T[::1], T[::1], f8, f8, i8)", _PULLED)
+BIASED = _loops(biased, "void(T[:, ::1], T[::1], T[:, ::1], f8, f8, i8)", _VALUES)
 BIASED_PULLED = _loops(
-    biased_pulled, biased_pulled_in_parts, "void(T[:, ::1], T[:, ::1], T[::1], T[:, ::1], T[:, ::1], f8, f8, i8)",
-    {**_PULLED, **_TO_X},
-)  # fmt: skip
+    biased_pulled, "void(T[:, ::1], T[:, ::1], T[::1], T[:, ::1], T[:, ::1], f8, f8, i8)", {**_PULLED, **_TO_X}
+)
 # Nanoseconds of one thread for each byte of x, about.
 TIMES = {
     "exp": 0.1, "tanh": 0.14, "sigmoid": 0.11, "logsigmoid": 0.2, "softplus": 0.22, "swish": 0.15, "mish": 0.2,

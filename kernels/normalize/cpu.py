@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 
 from ..jit import inlined, kernel
-from ..polynomial import exact, number
+from ..polynomial import constant, exact
 
 BLOCK = 4096  # numbers whose mean is taken while they are in the first-level cache
 ROWS = 64  # rows that a sum down the columns adds up before it is added to the total
@@ -30,7 +30,7 @@ TIMES = {
 @exact
 def inverse_root(var: Any, eps: Any) -> Any:
     """1 / √(var + eps), which is 0 of infinity: as √x / x, which a loop may make of it, it is NaN."""
-    return number(var, 1) / np.sqrt(var + eps)
+    return constant(var, 1) / np.sqrt(var + eps)
 
 
 # ---- rows: layer norm and root-mean-square norm

@@ -60,7 +60,11 @@ def blas() -> None:
 
     def step() -> None:
         optimizer.zero_grad()
-        ops.cross_entropy(model(x), labels).backward()
+        loss = ops.cross_entropy(model(x), labels)
+        weight = model[6].weight  # (500, 2704)
+        loss += ops.einsum("ij,kj->ik", weight, weight).mean() + ops.tensordot(weight, weight.T, dims=1).mean()
+        loss += ops.cdist(weight[:200], weight[200:]).mean()
+        loss.backward()
         optimizer.step()
 
     step()

@@ -13,7 +13,7 @@ from ..errors import ShapeError
 from ..variable import Array, Variable
 from .composite import composite, floored
 from .elementwise import clip, where
-from .linalg import transposed
+from .linalg import product, transposed
 from .norm import norm
 from .sampling import sample
 from .shape import broadcast_to
@@ -121,8 +121,8 @@ def _euclidean_rule(g: Any, out: Any, x1: Any, x2: Any, needs: Any) -> list[Any]
     x1, x2, zero = x1 - middle, x2 - middle, out == 0
     q = where(zero, 0, g / where(zero, 1, out))
     return [
-        q.sum(axis=-1, keepdims=True) * x1 - q @ x2 if needs[0] else None,
-        transposed(q.sum(axis=-2, keepdims=True)) * x2 - transposed(q) @ x1 if needs[1] else None,
+        q.sum(axis=-1, keepdims=True) * x1 - product(q, x2) if needs[0] else None,
+        transposed(q.sum(axis=-2, keepdims=True)) * x2 - product(transposed(q), x1) if needs[1] else None,
     ]
 
 

@@ -263,6 +263,17 @@ def poke(context: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
+def pointer(context: Any, like: Any, address: Any) -> Any:
+    """An address as what Numba's `carray` takes, of numbers of the type of `like`."""
+    kind = types.CPointer(like)
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[1], context.get_value_type(kind))
+
+    return kind(like, types.int64), code
+
+
+@intrinsic
 def call(context: Any, routine: Any, like: Any, arguments: Any) -> Any:
     """Call a Routine of jit.py by its address, with `like` and a tuple of int64."""
 

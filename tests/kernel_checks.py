@@ -262,3 +262,44 @@ def check_winograd(conv: Any, places: Places, lanes: int, *, parts: tuple[int, .
             worst, check_convolution(conv, places, rng, case, "float32", layout, bias, parts[i % len(parts)], 1e-4)
         )
     return worst
+
+
+# ---- attention
+def attention_by_weights(
+    q: Any, k: Any, v: Any, g: Any, hidden: Any, causal: bool, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The result and the gradients of q, k and v by all weights, in float64; 0 of a query that sees no key."""
+    q, k, v, g = (np.asarray(x, np.float64) for x in (q, k, v, g))
+    scores = q @ k.swapaxes(-1, -2) * scale
+    seen = np.ones(scores.shape, bool) if hidden is None else np.broadcast_to(~hidden[:, None, None], scores.shape)
+    if causal:
+        seen = seen & np.tri(*scores.shape[-2:], dtype=bool)
+    scores = np.where(seen, scores, -np.inf)
+    top = scores.max(axis=-1, keepdims=True, initial=-1e300)
+    e = np.exp(scores - top)
+    weights = e / np.maximum(e.sum(axis=-1, keepdims=True), 1e-300)
+    pulled = g @ v.swapaxes(-1, -2)
+    gs = weights * (pulled - (pulled * weights).sum(axis=-1, keepdims=True)) * scale
+    return weights @ v, gs @ k, gs.swapaxes(-1, -2) @ q, weights.swapaxes(-1, -2) @ g
+
+
+def check_attention(
+    kernels: Any, places: Places, rng: np.random.Generator, batch: int, heads: int, n: int, m: int, d: int, e: int,
+    dtype: Any = np.float32, layout: str = "C", causal: bool = False, hide: bool = False, blocks: Sizes = (64, 256),
+) -> None:  # fmt: skip
+    """kernels.attention: the result and all gradients."""
+    q, k, v, g = (
+        places.laid(rng.standard_normal((batch, heads, *sizes)).astype(dtype), layout)
+        for sizes in ((n, d), (m, d), (m, e), (n, e))
+    )
+    hidden = places.array(rng.random((batch, m)) < 0.4, np.bool_) if hide else None
+    if hide and batch > 1:
+        hidden[-1] = True
+    settings = {"causal": causal, "scale": 0.7, "block_q": blocks[0], "block_k": blocks[1]}
+    out, logs = kernels.attention(q, k, v, hidden, **settings)
+    found = out, *kernels.attention_pulled(g, out, q, k, v, hidden, logs, **settings)
+    near = 2e-5 if dtype == "float32" else 1e-12
+    for name, x, y in zip("oqkv", found, attention_by_weights(q, k, v, g, hidden, causal, 0.7), strict=True):
+        assert x.shape == y.shape and x.dtype == dtype, name
+        np.testing.assert_allclose(x, y, rtol=near, atol=near * max(1, np.abs(y).max(initial=0)), err_msg=name)
+    places.check()

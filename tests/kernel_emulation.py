@@ -1,6 +1,6 @@
 """The explicit-vector kernels as plain Python, with vectors of any width, on memory of which each access is checked.
 
-`Emulation(width, registers)` runs the text of kernels/gemm and kernels/conv with other modules in the place of two:
+`Emulation(width, registers)` runs the text of kernels/gemm, conv and attention with other modules in the place of some:
 `jit` compiles nothing, `vector` loads and stores through a Memory, and new arrays are those of `Places`. What compiled
 code would do out of bounds, or to an array that it should only read, raises Fault here, of scratch memory inside a
 kernel too.
@@ -56,6 +56,18 @@ class Memory(Places):
                 self.region_of(array).allow(array)
             self.named[id(array)] = int(array.ctypes.data), array
         return self.named[id(array)][0]
+
+    def entries(self, like: Any, address: int, rows: int, columns: int) -> np.ndarray:
+        """gemm.cpu's `entries`; read-only where the array is."""
+        count, size = int(rows * columns), like.dtype.itemsize
+        if not count:
+            return np.empty((int(rows), int(columns)), like.dtype)
+        region = self.regions[bisect.bisect(self.starts, int(address)) - 1]
+        first = int(address) - region.start
+        stores = region.stores.find(0, first, first + count * size) < 0
+        found = self.at(address, count, like.dtype, stores).reshape(int(rows), int(columns))
+        found.flags.writeable = stores
+        return found
 
     def region_of(self, array: np.ndarray) -> Region:
         """That of the array whose memory it is."""
@@ -190,6 +202,7 @@ def _vector_module(width: int, registers: int, memory: Memory) -> ModuleType:
     vars(module).update({f.__name__: f for f in named})
     module.vector_bytes, module.registers = lambda: width, lambda: registers
     module.keep = lambda array: None
+    module.pointer = None  # `entries` is the memory's
     module.addresses = lambda count: [None] * count
     module.written = lambda result, arguments, write: write
     return module
@@ -219,7 +232,7 @@ class _Any(dict[Any, Any]):
 
 
 class Emulation(MetaPathFinder, Loader):
-    """kernels.gemm.cpu, .conv.direct and .conv.cpu as gemm, direct and conv; `memory` is what they run on.
+    """kernels.gemm.cpu, .conv.direct, .conv.cpu and .attention as gemm, direct, conv and attention, on `memory`.
 
     `changes` (module, old text, new text) plant faults.
     """
@@ -230,14 +243,18 @@ class Emulation(MetaPathFinder, Loader):
         jit = ModuleType("jit")
         jit.kernel = jit.routine = lambda *signature, **settings: _Any
         jit.helper, jit.COMPILED, jit.enabled = lambda function: function, COMPILED, lambda: True
-        ours = {"jit": jit, "vector": _vector_module(width, registers, self.memory), "threads": threads}
+        polynomial = ModuleType("polynomial")
+        polynomial.exp_below, polynomial.maximum = np.exp, np.maximum
+        vector = _vector_module(width, registers, self.memory)
+        ours = {"jit": jit, "vector": vector, "threads": threads, "polynomial": polynomial}
         sys.modules.update({f"{self.root}.{name}": module for name, module in ours.items()})
         sys.meta_path.insert(0, self)
         try:
-            self.conv, self.direct, self.gemm = (
-                import_module(f"{self.root}.{name}") for name in ("conv.cpu", "conv.direct", "gemm.cpu")
+            self.conv, self.direct, self.gemm, self.attention = (
+                import_module(f"{self.root}.{name}") for name in ("conv.cpu", "conv.direct", "gemm.cpu", "attention")
             )
-            import_module(f"{self.root}.dispatch").module(f"{self.root}.gemm")  # and it remembers the module
+            for name in ("gemm", "attention"):
+                import_module(f"{self.root}.dispatch").module(f"{self.root}.{name}")  # and it remembers the module
         finally:
             sys.meta_path.remove(self)
             for name in [name for name in sys.modules if name.partition(".")[0] == self.root]:
@@ -265,7 +282,7 @@ class Emulation(MetaPathFinder, Loader):
         exec(compile(text, str(path), "exec"), vars(module))
         module.np = self.memory
         if name == "gemm.cpu":
-            module.address = self.memory.address
+            module.address, module.entries = self.memory.address, self.memory.entries
         if name == "conv.winograd":
             module.transform = self._transform(module)
 

@@ -60,7 +60,8 @@ _NAMESAKES = """
     nn.functional.pad.constant nn.functional.pad.reflect nn.functional.pad.replicate
     nn.functional.pad.replicate_negative nn.functional.pairwise_distance nn.functional.pixel_shuffle
     nn.functional.pixel_unshuffle nn.functional.poisson_nll_loss nn.functional.prelu nn.functional.relu
-    nn.functional.relu6 nn.functional.rms_norm nn.functional.rrelu nn.functional.selu nn.functional.silu
+    nn.functional.relu6 nn.functional.rms_norm nn.functional.rrelu nn.functional.scaled_dot_product_attention
+    nn.functional.selu nn.functional.silu
     nn.functional.smooth_l1_loss nn.functional.soft_margin_loss nn.functional.softmin
     nn.functional.softmin.with_dtype nn.functional.softplus nn.functional.softshrink nn.functional.softsign
     nn.functional.tanhshrink nn.functional.threshold nn.functional.triplet_margin_loss nn.functional.unfold nonzero
@@ -227,5 +228,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "refused",
         "key holds four uint32 words",
         "its slopes come from our Philox key, PyTorch's from its own generator",
+    ),
+    Difference(
+        ("nn.functional.scaled_dot_product_attention",),
+        lambda sample: sample.kwargs.get("dropout_p", 0.0) > 0,
+        "refused",
+        "needs a key: write dropout_key",
+        "its mask comes from our Philox key, PyTorch's from its own generator",
     ),
 )

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from kernel_checks import check_batch, check_convolutions, check_products, check_weight_gradient, check_winograd
+from kernel_checks import (
+    check_attention,
+    check_batch,
+    check_convolutions,
+    check_products,
+    check_weight_gradient,
+    check_winograd,
+    served,
+)
 from kernel_emulation import FOLDER, Emulation, Fault, Memory
 
 # Bytes of a vector, and how many registers there are: SSE, Arm, AVX2, AVX-512.
@@ -41,18 +49,36 @@ def check_tiles(emulation: Emulation) -> None:
     check_winograd(emulation.conv, emulation.memory, emulation.gemm.VECTOR // 4, parts=(1, 2), every=3)
 
 
+def check_flash(emulation: Emulation, dtype: str = "float32") -> None:
+    """Lengths around those of vectors, panels and blocks; keys shared among parts where there are few heads."""
+    rng, lanes = np.random.default_rng(0), emulation.gemm.VECTOR // np.dtype(dtype).itemsize
+    cases = [
+        # batch, heads, queries, keys, d, e, layout, causal, hide, blocks, parts
+        (1, 1, 1, 1, 1, 1, "C", False, False, (64, 256), 1),
+        (2, 2, 5, 2 * lanes + 3, 3, lanes + 1, "strided", False, True, (3, 4), 1),
+        (2, 1, 9, 9, lanes, 2 * lanes, "F", True, False, (4, 5), 2),
+        (1, 2, 7, 4 * lanes + 5, 2 * lanes + 1, 4 * lanes + 2, "rows apart", True, True, (2, 3), 2),
+        (1, 1, 11, 3 * lanes, 5, 3, "negative", False, False, (5, 2 * lanes), 3),
+    ]
+    for *sizes, layout, causal, hide, blocks, parts in cases:
+        with served(emulation.conv, emulation.conv.np, parts):
+            check_attention(emulation.attention, emulation.memory, rng, *sizes, dtype, layout, causal, hide, blocks)
+
+
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_no_access_is_wrong_on_any_processor(processor):
     emulation = small_portions(Emulation(*processor))
     check_gemm(emulation)
     check_conv(emulation)
     check_tiles(emulation)
+    check_flash(emulation)
 
 
 def test_no_access_is_wrong_in_double_precision():
     emulation = small_portions(Emulation(32, 16))
     check_gemm(emulation, "float64")
     check_conv(emulation, "float64")
+    check_flash(emulation, "float64")
 
 
 def test_wrong_accesses_are_faults():
@@ -105,7 +131,7 @@ def dangling(text: str) -> Iterator[str]:
 def test_an_array_is_kept_until_its_address_is_done_with():
     """Numba frees an array behind the last mention of it, and an address is no mention."""
     found, kept = [], 0
-    for path in (*FOLDER.glob("gemm/cpu.py"), *FOLDER.glob("conv/*.py")):
+    for path in (*FOLDER.glob("gemm/cpu.py"), *FOLDER.glob("conv/*.py"), *FOLDER.glob("attention/cpu.py")):
         text = path.read_text("utf-8")
         found += [f"{path.name}: {name}" for name in dangling(text)]
         for line in text.splitlines():
@@ -119,6 +145,7 @@ def test_an_array_is_kept_until_its_address_is_done_with():
 
 # ---- planted faults
 GEMM, DIRECT, DEPTHWISE, WINOGRAD, CONV = "gemm.cpu", "conv.direct", "conv.depthwise", "conv.winograd", "conv.cpu"
+ATTENTION = "attention.cpu"
 # By what shows them: of a module, a text and what stands in its place.
 FAULTS = {
     check_gemm: {
@@ -267,6 +294,48 @@ FAULTS = {
         ),
         "one wrong entry of a matrix": (WINOGRAD, "[0, 4, -4, -1, 1, 0]", "[0, 4, -4, 1, 1, 0]"),
         "the second part of a gradient": (WINOGRAD, "for part in range(1, parts):", "for part in range(1):"),
+    },
+    check_flash: {
+        "keys behind the query": (
+            ATTENTION,
+            "max(first_query + r + 1 - first_key, 0)",
+            "max(first_query + r - first_key, 0)",
+        ),
+        "a key too many": (
+            ATTENTION,
+            "max(first_query + r + 1 - first_key, 0)",
+            "max(first_query + r + 2 - first_key, 0)",
+        ),
+        "hidden keys of another block": (ATTENTION, "hidden + first_key, np.int64(1), n)", "hidden, np.int64(1), n)"),
+        "sums that do not shrink": (
+            ATTENTION,
+            "                        sums[r, x] *= shrunk\n",
+            "                        pass\n",
+        ),
+        "a total that does not shrink": (ATTENTION, "totals[0, r] *= shrunk", "pass"),
+        "a query that sees nothing": (ATTENTION, "if top == -np.inf:\n", "if False:\n"),
+        "queries before a block of keys": (
+            ATTENTION,
+            "first_key // block_q * block_q if causal else 0",
+            "0 if causal else 0 + block_q",
+        ),
+        "the scale of the gradient of q": (ATTENTION, "gq[share, b, h, i, c] *= scale", "gq[share, b, h, i, c] *= one"),
+        "the sum along a row": (
+            ATTENTION,
+            "pulled[r, x] = weight * (pulled[r, x] - less)",
+            "pulled[r, x] = weight * pulled[r, x]",
+        ),
+        "a share of the keys": (ATTENTION, "range(share * blocks // shares,", "range(0,"),
+        "room for fewer rows": (
+            ATTENTION,
+            "table + rows * (columns * size + filled(block",
+            "table + (rows - 1) * (columns * size + filled(block",
+        ),
+        "the last key of a tile": (
+            ATTENTION,
+            "for x in range(n):\n                weight =",
+            "for x in range(n - 1):\n                weight =",
+        ),
     },
 }
 

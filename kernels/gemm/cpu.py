@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import carray, prange
 
 from ..jit import helper, kernel, routine
-from ..vector import call, copy, keep, lanes, peek, poke, registers, tile, transpose, vector_bytes
+from ..vector import call, copy, keep, lanes, peek, pointer, poke, registers, tile, transpose, vector_bytes
 
 VECTOR = vector_bytes()
 DEPTH = 256  # of a portion of B: a panel of it stays in the first-level cache
@@ -29,6 +29,12 @@ TALL = 12 if registers() == 32 else 6  # rows of the tile of two vectors
 def address(array):  # type: ignore[no-untyped-def]
     """Where an array begins; `ctypes.data` alone is unsigned, and with an int64 becomes float64."""
     return np.int64(array.ctypes.data)
+
+
+@helper
+def entries(like, at, rows, columns):  # type: ignore[no-untyped-def]
+    """The memory at an address as a matrix, of the type of `like`."""
+    return carray(pointer(like, at), (rows, columns))
 
 
 def _down(height: int, vectors: int) -> Any:

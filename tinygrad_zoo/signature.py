@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
@@ -55,7 +56,8 @@ class Signature:
         parameters = list(inspect.signature(function).parameters.values())
         self.text = f"{self.name}{inspect.Signature([p.replace(annotation=p.empty) for p in parameters])}"
         self.arrays = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.several = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")  # the name of `*arrays`
+        self.variadic = bool(self.several)
         self.open = any(p.kind is p.VAR_KEYWORD for p in parameters)
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.settings = [p.name for p in keywords]
@@ -93,6 +95,10 @@ class Signature:
                 if ours in settings:
                     raise DTypeError(f"{self.text}: {ours} is given twice, as {theirs} too: write one")
                 settings[ours] = settings.pop(theirs)
+        if self.several and self.several in settings:
+            rest, left = settings.pop(self.several), [p.name for p in self.arrays[len(inputs) :]]
+            inputs = (*inputs, *(settings.pop(name) for name in left if name in settings))
+            inputs = (*inputs, *(rest if isinstance(rest, (list, tuple)) else (rest,)))
         arrays, extra = self._split(inputs)
         if self.packed and len(extra) >= self.packed and not isinstance(extra[0], (tuple, list)):
             extra = (extra,)
@@ -147,8 +153,12 @@ class Signature:
             raise self._too_many(inputs)
         named = {SYNONYMS.get(name, name) for name in settings}
         places = [name for name in self.order if name not in named]
+        if self.several in places:  # where several arrays may stand: roi_align(x, boxes, boxes_of_the_next, 7)
+            at = places.index(self.several)
+            more = itertools.takewhile(lambda x: getattr(x, "ndim", 0) > 0, inputs[at + 1 :])
+            places[at:at] = [self.several] * len([*more])
         for name in places[: len(inputs)]:
-            if name not in self.names and all(p.name != name for p in self.arrays):
+            if name not in self.names and name != self.several and all(p.name != name for p in self.arrays):
                 raise DTypeError(f"{self.text} has no {name!r}{self._suggestion(name)}")
         between = {n: x for n, x in zip(places, inputs, strict=False) if n in self.names}
         arrays = [x for i, x in enumerate(inputs) if i >= len(places) or places[i] not in between]

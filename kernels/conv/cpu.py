@@ -28,7 +28,7 @@ _TILES = 400_000  # bytes of the transforms of a block of Winograd's tiles: they
 _PLACES = 384  # of a block, in the gradient of the kernel: a panel of them stays in the first-level cache
 
 
-def _last(x: Array) -> Array:
+def channels_last(x: Array) -> Array:
     """(N, C, *S) as (N, D, H, W, C), in that order in memory."""
     x = x.reshape(*x.shape[:2], *(1,) * (5 - x.ndim), *x.shape[2:]) if x.ndim < 5 else x
     last = x.transpose(0, 2, 3, 4, 1)
@@ -51,7 +51,7 @@ def _lifted(values: Any, axes: int, fill: Any) -> tuple[Any, ...]:
     return (*(fill,) * (3 - axes), *values)
 
 
-def _panel_columns(columns: int, size: int) -> int:
+def panel_columns(columns: int, size: int) -> int:
     """How wide the panels of so many columns are together, in entries."""
     lanes = VECTOR // size
     wide, rest = divmod(columns, WIDEST * lanes)
@@ -86,7 +86,7 @@ def _correlate(
     spread = np.array([np.ravel_multi_index(at, kernel) for at in itertools.product(*index)], np.int64)
     count = math.prod(kernel)
     summed, made = (k // groups, c) if transposed else (c, k // groups)
-    wide = _panel_columns(made, size)
+    wide = panel_columns(made, size)
     packed = np.empty((groups, len(spread) * summed * wide), dtype)
     strides = (c * count, count) if transposed else (count, c * count)
     direct.pack[dtype, 1](np.ascontiguousarray(weight).reshape(-1), spread, groups, summed, made, *strides, packed)
@@ -139,7 +139,7 @@ def _winograd_tiles(channels: int, wide: int) -> int:
 def _winograd(x: Array, weight: Array, bias: Array | None, y: Array, before: Any, transposed: bool) -> None:
     """y (N, 1, H', W', K) of x (N, 1, H, W, C) by (K, C, 3, 3), or `transposed` by (C, K, 3, 3) turned by 180°."""
     dtype, channels, made = x.dtype, x.shape[4], y.shape[4]
-    wide = _panel_columns(made, x.itemsize)
+    wide = panel_columns(made, x.itemsize)
     kernels = np.empty((36, channels * wide), dtype)
     strides = (made * 9, 9) if transposed else (9, channels * 9)
     flat = np.ascontiguousarray(weight).reshape(-1)
@@ -164,15 +164,15 @@ def convolve(
     if not weight.size:  # an empty sum
         y[...] = 0 if bias is None else bias
     elif y.size and _is_product(weight, padding, plain):
-        pixels = _last(x).reshape(-1, x.shape[1])
+        pixels = channels_last(x).reshape(-1, x.shape[1])
         return _first(gemm.matmul(pixels, weight.reshape(k, -1).T, bias).reshape(y.shape), axes)
     elif _by_winograd(x, weight.shape[2:], x.shape[1], k, places, plain):
-        _winograd(_last(x), weight, bias, y, [before for before, _ in padding], False)
+        _winograd(channels_last(x), weight, bias, y, [before for before, _ in padding], False)
     elif y.size:
         kernel = _lifted(weight.shape[2:], axes, 1)
         apart = _lifted(dilation, axes, 1)
         _correlate(
-            _last(x), weight.reshape(*weight.shape[:2], *kernel), bias, y,
+            channels_last(x), weight.reshape(*weight.shape[:2], *kernel), bias, y,
             stride=_lifted(stride, axes, 1),
             start=[-before for before, _ in _lifted(padding, axes, (0, 0))],
             taps=[[r * d for r in range(m)] for m, d in zip(kernel, apart, strict=True)],
@@ -190,11 +190,11 @@ def convolve_input(
     full = (len(g), *_lifted(size, axes, 1), c)
     plain = _settings_are_plain(stride, dilation, groups)
     if g.size and weight.size and _is_product(weight, padding, plain):
-        pixels = _last(g).reshape(-1, g.shape[1])
+        pixels = channels_last(g).reshape(-1, g.shape[1])
         return _first(gemm.matmul(pixels, weight.reshape(len(weight), -1)).reshape(full), axes)
     if _by_winograd(g, weight.shape[2:], g.shape[1], c, size, plain):
         gx = np.empty(full, g.dtype)
-        _winograd(_last(g), weight, None, gx, [2 - before for before, _ in padding], True)
+        _winograd(channels_last(g), weight, None, gx, [2 - before for before, _ in padding], True)
         return _first(gx, axes)
     steps, apart = _lifted(stride, axes, 1), _lifted(dilation, axes, 1)
     kernel, before = _lifted(weight.shape[2:], axes, 1), [b for b, _ in _lifted(padding, axes, (0, 0))]
@@ -205,7 +205,7 @@ def convolve_input(
     covered = g.size > 0 and all(taps for axis in phases for _, taps, _ in axis)
     gx = (np.empty if covered else np.zeros)(full, g.dtype)
     if gx.size and g.size:
-        last, weight = _last(g), weight.reshape(*weight.shape[:2], *kernel)
+        last, weight = channels_last(g), weight.reshape(*weight.shape[:2], *kernel)
         for at in itertools.product(*(range(len(axis)) for axis in phases)):
             chosen = [axis[i] for axis, i in zip(phases, at, strict=True)]
             if all(taps for _, taps, _ in chosen):
@@ -239,10 +239,10 @@ def convolve_weight(
     axes, k, c = x.ndim - 2, g.shape[1], x.shape[1]
     if not g.size or not x.size:
         return np.zeros((k, c // groups, *kernel), x.dtype)
-    x, g = _last(x), _last(g)
+    x, g = channels_last(x), channels_last(g)
     size, dtype = x.itemsize, x.dtype
     if _by_winograd(x, kernel, c, k, g.shape[2:4], _settings_are_plain(stride, dilation, groups)):
-        wide = _panel_columns(k, size)
+        wide = panel_columns(k, size)
         parts = threads.parts(2 * g.size * c * 9 / (2 * _GFLOPS))
         sums, gw = np.empty((parts, 36, c, wide), dtype), np.empty((3, 3, c, wide), dtype)
         before = [b for b, _ in padding]
@@ -266,7 +266,7 @@ def convolve_weight(
         depthwise.weight_gradient[dtype, parts](x, g, per_tap, geometry, *taps, parts)
         return per_tap.sum(axis=0).T.reshape(k, 1, *kernel)
     parts = threads.parts(2 * g.size * math.prod(sizes) * c // groups / _GFLOPS)
-    out = np.empty((parts, groups, math.prod(sizes) * c // groups, _panel_columns(made, size)), dtype)
+    out = np.empty((parts, groups, math.prod(sizes) * c // groups, panel_columns(made, size)), dtype)
     direct.weight_gradient[dtype, parts](x, g, out, geometry, *taps, panel[dtype], parts)
     total = out[0] if parts == 1 else out.sum(axis=0)  # (groups, taps · channels, columns)
     gw = total[:, :, :made].reshape(groups, math.prod(sizes), c // groups, made).transpose(0, 3, 2, 1)

@@ -25,17 +25,24 @@ def composite(**row: Any) -> Callable[[Callable[..., Any]], Op]:
             return narrowed(body(*map(widened, inputs), **settings), *inputs)
 
         def rule(g: Any, out: Any, *inputs: Any, needs: Sequence[bool], **settings: Any) -> list[Any]:
-            slots = [_leaf(x) if need else x for x, need in zip(inputs, needs, strict=True)]
-            with enable_grad():
-                made = forward(*slots, **settings)
-            wanted = [x for x, need in zip(slots, needs, strict=True) if need]
-            found = iter(gradients([made], wanted, [g]) if made.node is not None else [None] * len(wanted))
-            pulled = [next(found) if need else None for need in needs]
-            return pulled if isinstance(g, Variable) else [None if p is None else p.data for p in pulled]
+            return pulled(forward, g, inputs, needs, settings)
 
         return Op(forward, rule, formula=forward, **row)
 
     return define
+
+
+def pulled(
+    formula: Callable[..., Any], g: Any, inputs: Sequence[Any], needs: Sequence[bool], settings: dict[str, Any]
+) -> list[Any]:
+    """The gradients of `formula` in those of its inputs that need one, arrays for an array g: computed anew."""
+    slots = [_leaf(x) if need else x for x, need in zip(inputs, needs, strict=True)]
+    with enable_grad():
+        made = formula(*slots, **settings)
+    wanted = [x for x, need in zip(slots, needs, strict=True) if need]
+    found = iter(gradients([made], wanted, [g]) if made.node is not None else [None] * len(wanted))
+    results = [next(found) if need else None for need in needs]
+    return results if isinstance(g, Variable) else [None if p is None else p.data for p in results]
 
 
 def _leaf(x: Any) -> Any:

@@ -9,7 +9,11 @@ from .harness import BenchmarkError
 MODULES = {
     "matmul": "matmul",
     "conv": "conv",
+    "deform": "deform",
+    "roi": "roi",
     "fused": "fused",
+    "attention": "attention",
+    "resample": "resample",
     "optim": "optim",
     "step": "step",
     "cold": "cold",

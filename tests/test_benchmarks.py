@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cold, conv, fused, harness, import_time, matmul, memory, optim, step
+from benchmarks import cold, conv, deform, fused, harness, import_time, matmul, memory, optim, roi, step
 from benchmarks.harness import Absent, BenchmarkError, Block, Case, Contender, Process, Result, Workload
 from tinygrad_zoo.kernels import jit
 
@@ -343,6 +343,7 @@ def test_cases_and_bars_of_the_kernels() -> None:
         "5x5c1": 1.0,
         "depthwise": 1.2,
     }
+    assert bars(deform) == {"v2-32": 0.3, "v2-56": 0.3} and bars(roi) == {"roi-align-256": 1.0}
     names = ("softmax", "layernorm", "gelu", "cross-entropy")
     assert bars(fused) == {f"{name}-small": 0.6 for name in names} | {f"{name}-large": 1.0 for name in names}
     assert [(case.name, case.bars) for case in optim.CASES] == [
@@ -360,6 +361,17 @@ def answered(contender: Contender) -> list[Any]:
     workload.run()
     answer = workload.answer()
     return [np.asarray(x, np.float64) for x in (answer if isinstance(answer, tuple) else (answer,))]
+
+
+@pytest.mark.oracle("torch")
+@pytest.mark.parametrize("case", [*deform.CASES, *roi.CASES], ids=lambda case: f"{case.name}-{case.direction}")
+def test_deformed_and_pooled_images_of_ours_are_those_of_torch(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deform, "SHAPES", {name: s._replace(n=2, size=9) for name, s in deform.SHAPES.items()})
+    for name, value in (("CHANNELS", 9), ("COUNTS", {"roi-align-256": 7})):
+        monkeypatch.setattr(roi, name, value)
+    ours, peer = answered(case.ours), answered(case.peers[0])
+    assert len(ours) == (2 if case.bench == "roi" else 6)
+    harness.gates(ours, peer, case.tolerance)
 
 
 SMALLER = [case for case in [*matmul.CASES, *fused.CASES] if case.name != "512" and not case.name.endswith("-large")]

@@ -45,8 +45,10 @@ from .activation import (
     Tanhshrink,
     Threshold,
 )
+from .attention import MultiheadAttention
 from .containers import ModuleDict, ModuleList, Sequential
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .deform import DeformConv2d
 from .gated import FeedForward, GLUFeedForward
 from .layers import CosineSimilarity, Dropout, Embedding, Flatten, Identity, Linear, PairwiseDistance, Unflatten
 from .module import Buffer, Module, Parameter
@@ -79,12 +81,42 @@ from .padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from .pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    LPPool1d,
+    LPPool2d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+)
 from .rearranging import Fold, PixelShuffle, PixelUnshuffle, Unfold
 from .recurrent import GRU, LSTM, GRUCell, LSTMCell
+from .resampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from .transformer import SinusoidalPositions, TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     "Activation",
     "ACTIVATIONS",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
@@ -104,6 +136,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "CosineSimilarity",
+    "DeformConv2d",
     "Dropout",
     "ELU",
     "Embedding",
@@ -132,13 +165,22 @@ __all__ = [
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
+    "LPPool1d",
+    "LPPool2d",
     "LSTM",
     "LSTMCell",
     "Maxout",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "OpModule",
     "PairwiseDistance",
     "Parameter",
@@ -163,6 +205,7 @@ __all__ = [
     "Sigmoid",
     "Sign",
     "SiLU",
+    "SinusoidalPositions",
     "Softmax",
     "Softmin",
     "Softplus",
@@ -174,8 +217,13 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "TransformerDecoderLayer",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

@@ -4,7 +4,21 @@ Written by docs/exports.py, from the definitions beside it.
 """
 
 from .activation import gelu, logsigmoid, mish, quick_gelu, sigmoid, silu, softplus, softsign, swish, tanhshrink
+from .attention import flash_attention, scaled_dot_product_attention
+from .averaging import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_avg_pool_adjoint,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    avg_pool_adjoint,
+    lp_pool1d,
+    lp_pool2d,
+)
 from .biased import bias_activation
+from .boxes import batched_nms, box_iou, nms
 from .classification import cross_entropy, nll_loss
 from .comparison import (
     bitwise_and,
@@ -38,6 +52,7 @@ from .conv import (
 )
 from .cumulative import cummax, cummin, cumprod, cumsum, linear_recurrence, logcumsumexp
 from .decomposition import cholesky, cofactor, det, inv, matrix_power, qr, slogdet, solve, solve_triangular
+from .deform import deform_conv2d, deform_ps_roi_pool, deform_roi_pool
 from .diagonal import diag, diag_embed, diagonal, diagonal_adjoint, trace, tril, triu
 from .distance import cdist, cosine_similarity, normalize, pairwise_distance
 from .einsum import einsum, tensordot
@@ -101,6 +116,7 @@ from .indexing import (
 )
 from .joining import cat, chunk, concat, diff, narrow, split, stack, tensor_split, unbind
 from .linalg import cross, dot, kron, linear, matmul, outer
+from .linear_attention import linear_attention
 from .margin import (
     cosine_embedding_loss,
     hinge_embedding_loss,
@@ -113,6 +129,7 @@ from .margin import (
 )
 from .norm import norm, vector_norm
 from .normalization import batch_norm, batch_norm_with_statistics, group_norm, instance_norm, layer_norm, rms_norm
+from .online_softmax import online_softmax
 from .piecewise import (
     celu,
     elu,
@@ -132,6 +149,19 @@ from .piecewise import (
     threshold,
 )
 from .pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from .pooling import (
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    gather_planes,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+    scatter_planes,
+)
 from .probability import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
 from .random import draw_key, dropout, standard_normal, standard_uniform
 from .recurrent import gru_step, lstm_step
@@ -156,6 +186,8 @@ from .reduction import (
 )
 from .regression import gaussian_nll_loss, huber_loss, l1_loss, mse_loss, poisson_nll_loss, smooth_l1_loss
 from .repeating import meshgrid, pad, repeat_interleave, tile
+from .resampling import affine_grid, grid_sample, interpolate, interpolate_adjoint
+from .roi import ps_roi_pool, roi_align, roi_pool
 from .rounding import ceil, floor, floor_divide, fmod, frac, remainder, round, trunc
 from .scattering import index_add, index_put, masked_fill, scatter, scatter_add
 from .shape import (
@@ -204,9 +236,17 @@ __all__ = [
     "abs",
     "acos",
     "acosh",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_avg_pool_adjoint",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "add",
     "addcdiv",
     "addcmul",
+    "affine_grid",
     "all",
     "amax",
     "amin",
@@ -221,8 +261,13 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "avg_pool_adjoint",
     "batch_norm",
     "batch_norm_with_statistics",
+    "batched_nms",
     "bias_activation",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -230,6 +275,7 @@ __all__ = [
     "bitwise_not",
     "bitwise_or",
     "bitwise_xor",
+    "box_iou",
     "broadcast_to",
     "cat",
     "cdist",
@@ -262,6 +308,9 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "deform_conv2d",
+    "deform_ps_roi_pool",
+    "deform_roi_pool",
     "deg2rad",
     "det",
     "diag",
@@ -290,6 +339,7 @@ __all__ = [
     "expand",
     "expand_dims",
     "expm1",
+    "flash_attention",
     "flatten",
     "flip",
     "floor",
@@ -300,6 +350,7 @@ __all__ = [
     "fold",
     "frac",
     "gather",
+    "gather_planes",
     "gaussian_nll_loss",
     "ge",
     "geglu",
@@ -307,6 +358,7 @@ __all__ = [
     "getitem",
     "getitem_adjoint",
     "glu",
+    "grid_sample",
     "group_norm",
     "gru_step",
     "gt",
@@ -323,6 +375,8 @@ __all__ = [
     "index_put",
     "index_select",
     "instance_norm",
+    "interpolate",
+    "interpolate_adjoint",
     "inv",
     "isclose",
     "isfinite",
@@ -338,6 +392,7 @@ __all__ = [
     "lerp",
     "lgamma",
     "linear",
+    "linear_attention",
     "linear_recurrence",
     "log",
     "log10",
@@ -355,6 +410,8 @@ __all__ = [
     "logit",
     "logsigmoid",
     "logsumexp",
+    "lp_pool1d",
+    "lp_pool2d",
     "lstm_step",
     "lt",
     "margin_ranking_loss",
@@ -365,6 +422,12 @@ __all__ = [
     "matrix_power",
     "matrix_rank",
     "max",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "maximum",
     "maxout",
     "mean",
@@ -387,10 +450,12 @@ __all__ = [
     "ne",
     "neg",
     "nll_loss",
+    "nms",
     "nonzero",
     "norm",
     "normalize",
     "one_hot",
+    "online_softmax",
     "outer",
     "pad",
     "pairwise_distance",
@@ -403,6 +468,7 @@ __all__ = [
     "pow",
     "prelu",
     "prod",
+    "ps_roi_pool",
     "qr",
     "quick_gelu",
     "rad2deg",
@@ -415,12 +481,16 @@ __all__ = [
     "repeat_interleave",
     "reshape",
     "rms_norm",
+    "roi_align",
+    "roi_pool",
     "roll",
     "round",
     "rrelu",
     "rsqrt",
+    "scaled_dot_product_attention",
     "scatter",
     "scatter_add",
+    "scatter_planes",
     "searchsorted",
     "selu",
     "sigmoid",

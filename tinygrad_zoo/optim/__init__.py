@@ -2,7 +2,7 @@
 
 from .averaging import EMA
 from .clipping import clip_grad_norm_, clip_grad_value_
-from .groups import decay_groups
+from .groups import branch_groups, decay_groups
 from .methods import SGD, Adagrad, Adam, AdamW, RMSprop
 from .optimizer import Optimizer
 from .schedules import CosineAnnealingLR, LambdaLR, LinearWarmup, OneCycleLR, Schedule, StepLR
@@ -23,5 +23,6 @@ __all__ = [
     "StepLR",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "branch_groups",
     "decay_groups",
 ]

@@ -1,10 +1,10 @@
-"""Which parameters weight decay is for."""
+"""Which parameters weight decay is for, and which learn at a rate of their own."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..nn import Embedding, LayerNorm, Module
+from ..nn import DeformConv2d, Embedding, LayerNorm, Module
 
 
 def decay_groups(
@@ -28,3 +28,23 @@ def decay_groups(
         (rest if p.ndim < 2 or id(p) in spared else decayed).append(p)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def branch_groups(model: Module, lr: float) -> list[dict[str, Any]]:
+    """Groups for an optimizer: the branches of offsets of `DeformConv2d`, at `offset_lr` times `lr`, and the rest.
+
+    A group for each multiplier, the rest first; a group without parameters is left out.
+
+    >>> import numpy as np
+    >>> from tinygrad_zoo import nn
+    >>> model = nn.Sequential(nn.DeformConv2d(1, 2, 3, offset_lr=0.1, rng=np.random.default_rng(0)))
+    >>> [(len(group["params"]), group["lr"]) for group in branch_groups(model, 0.5)]
+    [(2, 0.5), (2, 0.05)]
+    """
+    factor = {
+        id(p): float(m.offset_lr) for m in model.modules() if isinstance(m, DeformConv2d) for p in m.branch.parameters()
+    }
+    groups: dict[float, list[Any]] = {1.0: []}
+    for p in model.parameters():
+        groups.setdefault(factor.get(id(p), 1.0), []).append(p)
+    return [{"params": params, "lr": lr * by} for by, params in groups.items() if params]

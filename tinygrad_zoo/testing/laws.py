@@ -24,11 +24,14 @@ from .gradients import check_gradients
 from .layouts import LAYOUTS, zero_stride
 
 BY_MASK = "how many entries a boolean mask selects is the shape of the result"
+HOW_MANY_STAY = "how many boxes are left is the shape of the result"
 # The ops that wait for a device, and why they must: all others run on it without a copy to the host.
 WAITING = {
     "getitem": BY_MASK,
     "index_put": BY_MASK,
     "masked_select": BY_MASK,
+    "nms": HOW_MANY_STAY,
+    "batched_nms": HOW_MANY_STAY,
     "nonzero": "how many entries are not zero is the shape of the result",
     "to_device": "it is the copy",
 }

@@ -1,8 +1,9 @@
-"""One whole training step (zero the gradients, forward, backward, Adam) of two small models, written as users write it.
+"""One whole training step (zero the gradients, forward, backward, Adam) of small models, written as users write it.
 
 - `mlp-eager`: 64-128-128-10 with ReLU, batch 32, cross-entropy.
 - `realnvp-eager`: six affine couplings on 2-D points, batch 256; each conditioner is 1-64-64-2 with tanh, the log-scale
   is 2 tanh(.), and the halves alternate (RealNVP, arXiv 1605.08803).
+- `transformer-eager`: in transformer_step.py.
 
 Everybody starts from the same NumPy-made weights and sees the same 64 batches of Gaussian inputs in turn: on a single
 batch, or on inputs that leave hidden units dead, gradients die away and one times arithmetic on denormal numbers.
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import transformer_step
 from .harness import Case, Contender, Workload, run
 
 LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -298,9 +300,9 @@ def case(name: str, bar: float) -> Case:
     return Case(bench="step", name=name, direction="step", ours=mine, peers=tuple(peers), bars={"torch-eager": bar})
 
 
-CASES = (case("mlp-eager", 0.25), case("realnvp-eager", 0.30))
+CASES = (case("mlp-eager", 0.25), case("realnvp-eager", 0.30), transformer_step.CASE)
 
 
 def main(*, as_json: bool, pairs: int | None, peers: Sequence[str] | None, cases: Sequence[str] | None = None) -> int:
-    """Run both cases."""
+    """Run the cases."""
     return run(CASES, as_json=as_json, pairs=pairs, peers=peers, names=cases, usual_pairs=7)

@@ -16,6 +16,7 @@ import tinygrad_zoo as tz
 from tinygrad_zoo import ops
 from tinygrad_zoo.autograd import gradients
 from tinygrad_zoo.errors import DTypeError, IndexingError, ShapeError, TinygradZooError, UsageError
+from tinygrad_zoo.kernels import scatter
 from tinygrad_zoo.testing import check_gradients
 from tinygrad_zoo.testing.strategies import indices, seeds, shapes
 
@@ -321,3 +322,23 @@ def test_a_bad_index_raises_an_error_that_says_what_is_wrong(case: str) -> None:
     kind, message, call = BAD[case]
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_are_added_as_numpy_adds_them(dtype):
+    """To the last bit, whatever the layouts; what does not fit is left to NumPy."""
+    rng = np.random.default_rng(0)
+    for shape, index_shape in (((5, 3), (40,)), ((4, 2, 3), (3, 5)), ((1, 1), (9,)), ((7, 9), ())):
+        index = rng.integers(-shape[0], shape[0], index_shape)
+        rows = rng.standard_normal((*index_shape, *shape[1:])).astype(dtype)
+        for x, at in ((rows, index), (np.asfortranarray(rows), index.astype(np.int32)), (rows[..., ::-1], index)):
+            found, expected = np.ones(shape, dtype), np.ones(shape, dtype)
+            assert scatter.add_rows(found, at, x)
+            np.add.at(expected, at, x)
+            assert (found == expected).all()
+    table = np.zeros((3, 2))
+    for refused in (np.array([3]), np.array([-4]), np.array([0.5]), np.array([True])):
+        assert not scatter.add_rows(table, refused, np.ones((1, 2)))
+    assert not scatter.add_rows(table.T, np.array([0]), np.ones((1, 3))) and not table.any()
+    with pytest.raises(IndexingError):
+        tz.getitem_adjoint(np.ones((1, 2)), index=np.array([3]), shape=(3, 2))

@@ -287,12 +287,15 @@ def flash_attention(
             raise DTypeError(
                 f"{op}: expected a boolean key_padding_mask, True for keys to be ignored, got {key_padding_mask.dtype}"
             )
+    q, k, v = _batches(query, key, value)
     made = kernels.attention(
-        *_batches(query, key, value), _of_batches(key_padding_mask, query), causal=is_causal,
-        scale=_scale(scale, query), block_q=block_q, block_k=block_k,
+        q, k, v, _of_batches(key_padding_mask, query), causal=is_causal, scale=_scale(scale, query), block_q=block_q,
+        block_k=block_k,
     )  # fmt: skip
     if made is None:
-        settings = {"is_causal": is_causal, "scale": scale, "block_q": block_q, "block_k": block_k}
-        return _flash_formula(query, key, value, key_padding_mask, **settings), None
+        formula = _flash_formula(
+            query, key, value, key_padding_mask, is_causal=is_causal, scale=scale, block_q=block_q, block_k=block_k
+        )
+        return formula, None
     out, normalizers = made
     return narrowed(out.reshape(*query.shape[:-1], value.shape[-1]), query, key, value), normalizers

@@ -13,6 +13,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import add_at, device_of, namespace, on_host
 from ..errors import DeviceError, DTypeError, IndexingError, ShapeError, UsageError
+from ..kernels import scatter
 from ..variable import Array, data_of
 from .axes import along, as_lines, as_was, axis_of
 from .elementwise import where
@@ -92,8 +93,10 @@ def getitem_adjoint(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
     out = namespace(x).zeros(shape, dtype=x.dtype)
     if _is_basic(index):
         out[index] = x
-    else:
-        add_at(out, plain(index, out), x)
+        return out
+    index = plain(index, out)
+    if not scatter.add_rows(out, index, x):
+        add_at(out, index, x)
     return out
 
 

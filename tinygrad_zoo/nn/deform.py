@@ -59,7 +59,8 @@ class DeformConv2d(Module):
         self.offset_groups, self.modulated = offset_groups, modulated
         rows, columns = self.convolution.kernel_size
         self.taps = offset_groups * rows * columns
-        self.branch = Conv2d(in_channels, (3 if modulated else 2) * self.taps, *where, rng=rng)
+        drawn = np.random.default_rng(0)  # for nothing: so the same network without offsets draws the same weights
+        self.branch = Conv2d(in_channels, (3 if modulated else 2) * self.taps, *where, rng=drawn)
         self.offset_lr = offset_lr
         for p in self.branch.parameters():
             init.zeros_(p)

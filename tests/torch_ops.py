@@ -9,6 +9,7 @@ import numpy as np
 
 import oracles
 import tinygrad_zoo as tz
+import torch_pooling
 from tinygrad_zoo.autograd import gradients
 from tinygrad_zoo.ops.sampling import Draw, Sample
 from tinygrad_zoo.testing import public_ops
@@ -88,6 +89,42 @@ def _scatter(x: Any, index: Any, src: Any, axis: int) -> Any:
     if isinstance(src, torch.Tensor) and src.ndim:
         src = src[tuple(slice(n) for n in index.shape)]
     return _written(x, _positions(tuple(x.shape), tuple(grid)), src)
+
+
+def _sdpa(query: Any, key: Any, value: Any, attn_mask: Any, dropout_key: Any, dropout_p: float, **settings: Any) -> Any:
+    """By its formula in PyTorch, whose kernels have no second derivative and whose dropout is another."""
+    if settings["is_causal"] and attn_mask is not None:  # which PyTorch refuses
+        settings["is_causal"], attn_mask = False, attn_mask.tril()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        if not dropout_p:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask, **settings)
+        assert attn_mask is None and settings.pop("enable_gqa") and not settings.pop("is_causal")
+        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+        weights = torch.softmax(query @ key.mT / query.shape[-1] ** 0.5, -1)
+        kept = tz.dropout(np.ones(tuple(weights.shape)), np.asarray(dropout_key), p=dropout_p)
+        return (weights * torch.as_tensor(kept, dtype=weights.dtype)) @ value
+
+
+def _flash(query: Any, key: Any, value: Any, key_padding_mask: Any, is_causal: bool, scale: Any, **blocks: Any) -> Any:
+    mask = None
+    if key_padding_mask is not None:
+        mask = ~key_padding_mask.reshape(*key_padding_mask.shape[:-1], *(1,) * (query.ndim - 2), -1)
+        mask = mask.expand(*query.shape[:-1], key.shape[-2])
+        mask = mask.tril() if is_causal else mask
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        is_causal = is_causal and mask is None
+        return F.scaled_dot_product_attention(query, key, value, mask, 0.0, is_causal, scale=scale)
+
+
+def _linear_attention(query: Any, key: Any, value: Any, kind: str, is_causal: bool, chunk: int) -> Any:
+    if kind == "softmax":
+        return query.softmax(-1) @ (key.softmax(-2).mT @ value)
+    if kind == "elu":
+        sim = (F.elu(query) + 1) @ (F.elu(key) + 1).mT
+    else:
+        sim = 1 + F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).mT
+    sim = sim.tril() if is_causal else sim
+    return sim @ value / sim.sum(-1, keepdim=True)
 
 
 def _linear_recurrence(a: Any, b: Any, axis: int) -> Any:
@@ -314,6 +351,10 @@ ADAPTED: dict[str, Callable[..., Any]] = {
         rows, values, sorter=sorter, **settings
     ),
     "slogdet": lambda x: tuple(torch.linalg.slogdet(x)),
+    "flash_attention": _flash,
+    "linear_attention": _linear_attention,
+    "online_softmax": lambda x, axis, block: F.softmax(x, axis),
+    "scaled_dot_product_attention": _sdpa,
     "softmax": lambda x, axis, dtype: F.softmax(x, axis, dtype=dtype),
     "softplus": lambda x, beta, threshold: F.softplus(x, beta, min(threshold, 700)),
     "solve": lambda a, b, left: torch.linalg.solve(a, b, left=left),
@@ -340,7 +381,18 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "var": lambda x, axis, correction, keepdims: torch.var(x, _dims(x, axis), correction=correction, keepdim=keepdims),
 }
 
+_VISION = "torchvision has it, which is no neighbour of PyTorch's here: tests/goldens/make_torchvision.py"
+
 NOT_IN_TORCH = {
+    "batched_nms": _VISION,
+    "box_iou": _VISION,
+    "deform_conv2d": _VISION,
+    "deform_ps_roi_pool": "only its case of offsets 0 is in torchvision: tests/test_roi.py",
+    "deform_roi_pool": "only its case of offsets 0 is in torchvision: tests/test_roi.py",
+    "nms": _VISION,
+    "ps_roi_pool": _VISION,
+    "roi_align": _VISION,
+    "roi_pool": _VISION,
     "dropout": "its mask comes from our Philox key, PyTorch's from its own generator",
     "rrelu": "its slopes come from our Philox key, PyTorch's from its own generator",
     "standard_normal": "its numbers come from our Philox key, PyTorch's from its own generator",
@@ -364,6 +416,7 @@ def _namesake(name: str) -> Callable[..., Any]:
 
 
 THEIR_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+ADAPTED |= torch_pooling.ADAPTED
 TORCH = {name: ADAPTED.get(name, _namesake(name)) for name in OPS if name not in NOT_IN_TORCH}
 
 

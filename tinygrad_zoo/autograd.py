@@ -280,7 +280,10 @@ def _deliver(x: Variable, g: Any, mode: str, keys: Any, found: dict[Any, Any], a
         return
     if grad is None:
         if not (alone and type(g) is ndarray and g.base is None):
-            g = as_array(g) if isinstance(g, generic) else g.copy()
+            if isinstance(g, generic):
+                g = as_array(g)
+            else:
+                g = g.copy(order="K") if type(g) is ndarray else g.copy()  # images keep their layout
         x._grad = g if isinstance(g, Variable) else wrap(Variable.result_type, g)
     elif mode is _RAW and grad.node is None:
         grad._data += g

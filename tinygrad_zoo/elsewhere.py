@@ -100,8 +100,6 @@ PACKAGE = {
 }
 
 NN = {
-    "MaxPool2d": "pooling is not here yet",
-    "MultiheadAttention": "attention is not here yet",
     "RNN": "write nn.GRU or nn.LSTM",
     "RNNCell": "write nn.GRUCell or nn.LSTMCell",
     "utils": "write tinygrad_zoo.optim.clip_grad_norm_ and its neighbours",

@@ -87,7 +87,7 @@ def sample(x: Array, grid: Array, mode: str, padding: str, corners: bool) -> Arr
         geometry = np.array([*(1,) * (3 - len(size)), *size, _NUMBER[mode], _NUMBER[padding], corners])
         cpu.sample[x.dtype, parts](
             images.planes(_channels_last(x, cpu), c), images.in_order(grid).reshape(n, count, len(size)),
-            out.reshape(n, count, c), geometry, cpu.short[x.dtype], parts,
+            out.reshape(n, count, c), geometry, cpu.point[x.dtype], cpu.short[x.dtype], parts,
         )  # fmt: skip
     return out.transpose(0, out.ndim - 1, *range(1, out.ndim - 1))
 
@@ -114,7 +114,7 @@ def sample_pulled(
         cpu.sample_pulled[x.dtype, parts](
             images.planes(_channels_last(g, cpu), c), images.planes(_channels_last(x, cpu), c),
             images.in_order(grid).reshape(n, count, len(size)), gx.reshape(n, math.prod(size), c),
-            ggrid.reshape(n, count, len(size)), geometry, bool(needs[0]), parts,
+            ggrid.reshape(n, count, len(size)), geometry, cpu.point[x.dtype], bool(needs[0]), parts,
         )  # fmt: skip
     return gx.transpose(0, gx.ndim - 1, *range(1, gx.ndim - 1)), ggrid
 

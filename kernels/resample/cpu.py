@@ -16,6 +16,7 @@ from ..conv.layout import channels_last as channels_last
 from ..gemm.cpu import VECTOR, address
 from ..jit import helper, kernel, routine
 from ..vector import call, keep, lanes, peek, poke, tile, transpose
+from .points import point as point
 from .points import sample as sample
 from .points import sample_pulled as sample_pulled
 from .vectors import pixels

@@ -10,17 +10,22 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ..gemm.cpu import address
-from ..jit import helper, kernel
-from ..vector import call, keep
+from ..gemm.cpu import VECTOR, address
+from ..jit import kernel, routine
+from ..polynomial import exact
+from ..vector import call, keep, lanes, peek, poke
 
 NEAREST, BILINEAR, BICUBIC = 0, 1, 2
 ZEROS, BORDER, REFLECTION = 0, 1, 2
 BLOCK = 32  # points whose entries are found before they are read
-FAR = 1e9  # where a coordinate is no entry's number
 
 
-@helper
+@exact
+def entry(table: Any, i: Any) -> Any:
+    return peek(np.int64(0), table + 8 * i)
+
+
+@exact
 def padded(at: Any, size: Any, padding: Any, corners: Any) -> tuple[Any, Any]:
     """Where in the image a coordinate is read, and the slope of that; where it is held at an edge, slope 0."""
     T = type(at)
@@ -32,7 +37,7 @@ def padded(at: Any, size: Any, padding: Any, corners: Any) -> tuple[Any, Any]:
             return T(0), T(0)
         away = abs(at - least)
         turns = np.floor(away / span)
-        rest = away - turns * span if turns < T(FAR) else T(np.fmod(away, span))
+        rest = T(np.fmod(away, span))
         even = turns % T(2) == T(0)
         slope = T(-1) if (at < least) == even else T(1)
         at = rest + least if even else span - rest + least
@@ -44,56 +49,77 @@ def padded(at: Any, size: Any, padding: Any, corners: Any) -> tuple[Any, Any]:
     return at, slope
 
 
-@helper
-def taps_of(
-    g: Any, size: Any, mode: Any, padding: Any, corners: Any, index: Any, weight: Any, slope: Any, d: Any
-) -> None:
-    """The entries of axis d that coordinate g reads, -1 for one outside; their weights, and how these rise with g."""
-    T = type(g)
+@exact
+def coordinate(like: Any, g: Any, size: Any, padding: Any, corners: Any) -> tuple[Any, Any, Any]:
+    """Where on an axis g lies; where it is read, by the padding; and the slope of that."""
+    T = type(like)
     scale = T(size - 1) / T(2) if corners else T(size) / T(2)
-    at, factor = (g + T(1)) * scale if corners else ((g + T(1)) * T(size) - T(1)) / T(2), T(1)
-    if mode != BICUBIC:
-        at, factor = padded(at, size, padding, corners)
-    base = np.rint(at) if mode == NEAREST else np.floor(at)
-    t, factor = at - base, factor * scale
-    if mode == NEAREST:
-        weight[d, 0], slope[d, 0] = T(1), T(0)
-    elif mode == BILINEAR:
-        weight[d, 0], weight[d, 1], slope[d, 0], slope[d, 1] = T(1) - t, t, -factor, factor
-    else:
-        a, s = T(-0.75), T(1) - t
-        weight[d, 0] = ((a * (t + T(1)) - T(5) * a) * (t + T(1)) + T(8) * a) * (t + T(1)) - T(4) * a
-        weight[d, 1] = ((a + T(2)) * t - (a + T(3))) * t * t + T(1)
-        weight[d, 2] = ((a + T(2)) * s - (a + T(3))) * s * s + T(1)
-        weight[d, 3] = ((a * (s + T(1)) - T(5) * a) * (s + T(1)) + T(8) * a) * (s + T(1)) - T(4) * a
-        slope[d, 0] = factor * ((T(3) * a * (t + T(1)) - T(10) * a) * (t + T(1)) + T(8) * a)
-        slope[d, 1] = factor * (T(3) * (a + T(2)) * t - T(2) * (a + T(3))) * t
-        slope[d, 2] = -factor * (T(3) * (a + T(2)) * s - T(2) * (a + T(3))) * s
-        slope[d, 3] = -factor * ((T(3) * a * (s + T(1)) - T(10) * a) * (s + T(1)) + T(8) * a)
-    count, before = (1, 0) if mode == NEAREST else (2, 0) if mode == BILINEAR else (4, -1)
-    for k in range(count):
-        entry = base + T(before + k)
-        if mode == BICUBIC:
-            entry, _ = padded(entry, size, padding, corners)
-        inside = entry >= T(0) and entry <= T(size - 1)
-        index[d, k] = np.int64(entry) if inside else -1
+    at = (g + T(1)) * scale if corners else ((g + T(1)) * T(size) - T(1)) / T(2)
+    read, slope = padded(at, size, padding, corners)
+    return at, read, slope * scale
 
 
-@helper
-def point(grid: Any, n: Any, o: Any, geometry: Any, index: Any, weight: Any, slope: Any) -> None:
-    """The entries of all axes that a point reads; those of axes that are not there stay as they are."""
-    axes = grid.shape[2]
+@exact
+def put(like: Any, weight: Any, slope: Any, k: Any, value: Any, rise: Any) -> None:
+    size = VECTOR // lanes(like)
+    poke(weight + k * size, value)
+    poke(slope + k * size, rise)
+
+
+@routine("void(T, i8, i8, i8, i8, i8, i8)")
+def point(like, grid, axes, geometry, index, weight, slope):  # type: ignore[no-untyped-def]
+    """The entries of every axis that a point of the grid reads, -1 for one outside, their weights and how these rise.
+
+    `index`, `weight` and `slope` have 4 places for each of three axes; those of axes that are not there stay as they
+    are. All but `axes` are addresses.
+    """
+    T, each = type(like), VECTOR // lanes(like)
+    mode, padding = entry(geometry, 3), entry(geometry, 4)
+    corners = entry(geometry, 5) > 0
     for d in range(3 - axes, 3):
-        taps_of(grid[n, o, 2 - d], geometry[d], geometry[3], geometry[4], geometry[5] > 0, index, weight, slope, d)
+        size, w, r = entry(geometry, d), weight + 4 * d * each, slope + 4 * d * each
+        at, read, scale = coordinate(like, peek(like, grid + (2 - d) * each), size, padding, corners)
+        if mode == BICUBIC:
+            read, scale = at, T(size - 1) / T(2) if corners else T(size) / T(2)
+        base = np.rint(read) if mode == NEAREST else np.floor(read)
+        t = read - base
+        count, before = 1, 0
+        if mode == NEAREST:
+            put(like, w, r, 0, T(1), T(0))
+        elif mode == BILINEAR:
+            count = 2
+            put(like, w, r, 0, T(1) - t, -scale)
+            put(like, w, r, 1, t, scale)
+        else:
+            count, before = 4, -1
+            a, s = T(-0.75), T(1) - t
+            u, v = t + T(1), s + T(1)
+            put(like, w, r, 0, ((a * u - T(5) * a) * u + T(8) * a) * u - T(4) * a,
+                scale * ((T(3) * a * u - T(10) * a) * u + T(8) * a))  # fmt: skip
+            put(like, w, r, 1, ((a + T(2)) * t - (a + T(3))) * t * t + T(1),
+                scale * (T(3) * (a + T(2)) * t - T(2) * (a + T(3))) * t)  # fmt: skip
+            put(like, w, r, 2, ((a + T(2)) * s - (a + T(3))) * s * s + T(1),
+                -scale * (T(3) * (a + T(2)) * s - T(2) * (a + T(3))) * s)  # fmt: skip
+            put(like, w, r, 3, ((a * v - T(5) * a) * v + T(8) * a) * v - T(4) * a,
+                -scale * ((T(3) * a * v - T(10) * a) * v + T(8) * a))  # fmt: skip
+        for k in range(count):
+            place = base + T(before + k)
+            if mode == BICUBIC:
+                place, _ = padded(place, size, padding, corners)
+            inside = place >= T(0) and place <= T(size - 1)
+            poke(index + 8 * (4 * d + k), np.int64(place) if inside else np.int64(-1))
 
 
-@kernel("void(const T[:, :, ::1], const T[:, :, ::1], T[:, :, ::1], const i8[::1], i8, i8)", parallel=True)
-def sample(x, grid, out, geometry, run, parts):  # type: ignore[no-untyped-def]
-    """x (N, D · H · W, C), grid (N, O, axes), out (N, O, C); `geometry` holds D, H, W, mode, padding and corners."""
+@kernel("void(const T[:, :, ::1], const T[:, :, ::1], T[:, :, ::1], const i8[::1], i8, i8, i8)", parallel=True)
+def sample(x, grid, out, geometry, find, run, parts):  # type: ignore[no-untyped-def]
+    """x (N, D · H · W, C), grid (N, O, axes), out (N, O, C); `geometry` holds D, H, W, mode, padding and corners.
+
+    `find` is the address of `point`, `run` that of `cpu.short`.
+    """
     images, count, channels = out.shape
-    like, size = out.dtype.type(0), out.itemsize
+    like, size, axes = out.dtype.type(0), out.itemsize, grid.shape[2]
     each = 1 if geometry[3] == NEAREST else 2 if geometry[3] == BILINEAR else 4
-    planes = each if grid.shape[2] == 3 else 1
+    planes = each if axes == 3 else 1
     taps, pixel = planes * each * each, channels * size
     blocks = (count + BLOCK - 1) // BLOCK
     for part in prange(parts):
@@ -108,7 +134,10 @@ def sample(x, grid, out, geometry, run, parts):  # type: ignore[no-untyped-def]
             outside = address(zeros) - image
             step = min(taps, 4)
             for o in range(these):
-                point(grid, n, begin + o, geometry, index, weight, slope)
+                call(find, like, (
+                    address(grid) + (n * count + begin + o) * axes * size, axes, address(geometry), address(index),
+                    address(weight), address(slope),
+                ))  # fmt: skip
                 k = 0
                 for i in range(planes):
                     for j in range(each):
@@ -133,18 +162,24 @@ def sample(x, grid, out, geometry, run, parts):  # type: ignore[no-untyped-def]
         keep(shares)
         keep(zeros)
         keep(partial)
+        keep(index)
+        keep(weight)
+        keep(slope)
 
 
 @kernel(
-    "void(const T[:, :, ::1], const T[:, :, ::1], const T[:, :, ::1], T[:, :, ::1], T[:, :, ::1], const i8[::1], b1, "
+    "void(const T[:, :, ::1], const T[:, :, ::1], const T[:, :, ::1], T[:, :, ::1], T[:, :, ::1], "
+    "const i8[::1], i8, b1, "
     "i8)",
     parallel=True,
     fast=True,
 )
-def sample_pulled(g: Any, x: Any, grid: Any, gx: Any, ggrid: Any, geometry: Any, spread: bool, parts: int) -> None:
+def sample_pulled(
+    g: Any, x: Any, grid: Any, gx: Any, ggrid: Any, geometry: Any, find: int, spread: bool, parts: int
+) -> None:
     """Adds to gx (N, D · H · W, C), if `spread`, and to ggrid (N, O, axes), which begin as zeros."""
     images, count, channels = g.shape
-    T, axes = g.dtype.type, grid.shape[2]
+    T, like, axes = g.dtype.type, g.dtype.type(0), grid.shape[2]
     each = 1 if geometry[3] == NEAREST else 2 if geometry[3] == BILINEAR else 4
     planes = each if axes == 3 else 1
     for part in prange(parts):
@@ -152,7 +187,10 @@ def sample_pulled(g: Any, x: Any, grid: Any, gx: Any, ggrid: Any, geometry: Any,
         slope = np.zeros((3, 4), g.dtype)
         for n in range(part * images // parts, (part + 1) * images // parts):
             for o in range(count):
-                point(grid, n, o, geometry, index, weight, slope)
+                call(find, like, (
+                    address(grid) + (n * count + o) * axes * grid.itemsize, axes, address(geometry), address(index),
+                    address(weight), address(slope),
+                ))  # fmt: skip
                 pulled = g[n, o]
                 for i in range(planes):
                     for j in range(each):
@@ -175,3 +213,6 @@ def sample_pulled(g: Any, x: Any, grid: Any, gx: Any, ggrid: Any, geometry: Any,
                                 ggrid[n, o, 1] += total * weight[0, i] * slope[1, j] * weight[2, m]
                             if slope[0, i] != T(0) and axes > 2:
                                 ggrid[n, o, 2] += total * slope[0, i] * weight[1, j] * weight[2, m]
+        keep(index)
+        keep(weight)
+        keep(slope)

@@ -76,7 +76,7 @@ class Pair(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Config):
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 64
     lr: float = 4e-3
     offset_lr: float = 0.5

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import UsageError
-from ..ops.conv_plan import Sizes
+from ..ops.conv_plan import Sizes, per_axis
 from . import init
 from .conv import Conv2d
 from .layers import check_sizes
@@ -50,8 +50,7 @@ class DeformConv2d(Module):
         check_sizes("DeformConv2d", in_channels=in_channels, offset_groups=offset_groups)
         if in_channels % offset_groups:
             raise UsageError(f"DeformConv2d: offset_groups={offset_groups} does not divide in_channels={in_channels}")
-        if isinstance(padding, str):
-            raise UsageError(f"DeformConv2d: padding={padding!r}: expected numbers")
+        per_axis("DeformConv2d", "padding", padding, 2, least=0)  # in numbers, unlike Conv2d's
         if not offset_lr > 0:
             raise UsageError(f"DeformConv2d: offset_lr={offset_lr}: expected a number > 0")
         where = (kernel_size, stride, padding, dilation)

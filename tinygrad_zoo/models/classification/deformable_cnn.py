@@ -126,7 +126,7 @@ def spread(offset: np.ndarray) -> np.ndarray:
     """By how much offsets (N, 18, H', W') move taps apart, in pixels: their mean along the taps' directions."""
     taps = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), axis=2).reshape(1, 9, 2, 1, 1)
     moved = offset.reshape(len(offset), 9, 2, *offset.shape[2:])
-    return (moved * taps).sum(axis=(1, 2)).mean(axis=(1, 2)) / np.abs(taps).sum()
+    return np.asarray((moved * taps).sum(axis=(1, 2)).mean(axis=(1, 2)) / np.abs(taps).sum())
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -135,8 +135,8 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([3.0, 4.0, 5.0]))
     1.0
     """
-    ranks = [np.argsort(np.argsort(v)) for v in (x, y)]
-    return float(np.corrcoef(*ranks)[0, 1]) if min(np.ptp(x), np.ptp(y)) > 0 else 0.0
+    one, other = (np.argsort(np.argsort(v)) for v in (x, y))
+    return float(np.corrcoef(one, other)[0, 1]) if min(np.ptp(x), np.ptp(y)) > 0 else 0.0
 
 
 def evaluate(state: State[Settings, Pair]) -> dict[str, float]:
@@ -165,7 +165,7 @@ def sampled(offsets: list[np.ndarray], n: int, place: tuple[int, int]) -> np.nda
 
     def taps(offset: np.ndarray, row: int, column: int) -> np.ndarray:
         base = np.stack(np.meshgrid(np.arange(3), np.arange(3), indexing="ij"), axis=2).reshape(9, 2)
-        return base + 2 * np.array([row, column]) - 1 + offset[n, :, row, column].reshape(9, 2)
+        return np.asarray(base + 2 * np.array([row, column]) - 1 + offset[n, :, row, column].reshape(9, 2))
 
     inner, outer = offsets
     middle = np.clip(np.rint(taps(outer, *place)), 0, inner.shape[2] - 1).astype(int)
@@ -183,11 +183,12 @@ def figure(state: State[Settings, Pair], path: Path) -> None:
     fig, (curves, *panels) = plotting.figure((2, 3), size=3.6)
     plotting.curve_panel(curves, state.history, "loss", "plain_loss", title="training batches")
     for panel, n in zip(panels, chosen.tolist(), strict=True):
-        plotting.images_panel(panel, x[n], 1, title=f"a {y[n]}, {sizes[n]:.2f} times the usual size")
+        panel.imshow(x[n, 0], cmap="gray")
         for found, colour, width in ((straight, plotting.GREY, 14), (offsets, plotting.ORANGE, 10)):
             at = sampled(found, n, (2, 2))
             panel.scatter(at[:, 1], at[:, 0], s=width, color=colour, linewidths=0)
-        panel.set(xlim=(-3.5, CANVAS + 2.5), ylim=(CANVAS + 2.5, -3.5), facecolor="black")
+        panel.set(xlim=(-3.5, CANVAS + 2.5), ylim=(CANVAS + 2.5, -3.5), facecolor="black", xticks=[], yticks=[])
+        panel.set_title(f"a {y[n]}, {sizes[n]:.2f} times the usual size")
     plotting.save(fig, path)
 
 

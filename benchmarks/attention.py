@@ -1,8 +1,8 @@
 """Softmax attention of 4 sequences and 8 heads of 64 features, float32, forward, and with the gradients of q, k and v.
 
-`512` and `2048` tokens, each token seeing all others or, `-causal`, those before it. Ours is `flash_attention`; the peer
-is PyTorch's `scaled_dot_product_attention`, which on a CPU goes by tiles as well. `4096` is one head of 32 features,
-whose memory tests/test_attention.py measures.
+`512` and `2048` tokens, each of which sees all others or, in `-causal`, those before it. Ours is `flash_attention`; the
+peer is PyTorch's `scaled_dot_product_attention`, which on a CPU goes by tiles as well. `4096` is one head of 32
+features, whose memory tests/test_attention.py measures.
 """
 
 from collections.abc import Sequence

@@ -312,9 +312,10 @@ def test_cases_of_step() -> None:
     assert [(case.name, case.bars) for case in step.CASES] == [
         ("mlp-eager", {"torch-eager": 0.25}),
         ("realnvp-eager", {"torch-eager": 0.30}),
+        ("transformer-eager", {"torch-eager": 0.8}),
     ]
     common = ["torch-eager", "torch-compile", "jax-jit"]
-    assert [[peer.name for peer in case.peers] for case in step.CASES] == [[*common, "mygrad"], common]
+    assert [[peer.name for peer in case.peers] for case in step.CASES] == [[*common, "mygrad"], common, common[:2]]
     assert [peer.name for peer in step.CASES[0].chosen(["self", "mygrad"])] == ["self", "mygrad"]
     assert step.CASES[0].chosen(["self"])[0].build is step.CASES[0].ours.build
 

@@ -1,8 +1,8 @@
-"""Pooling of regions: `roi_align` of float32 images, 7 × 7 bins of 2 × 2 samples; forward, and with the image's gradient.
+"""Pooling of regions: `roi_align` of float32 images, 7 × 7 bins of 2 × 2 samples; forward, and with its gradient.
 
 `roi-align-256` has 256 boxes of 8 to 40 pixels on two images of 256 channels and 50 × 50 pixels, as a detector's second
-stage. The peer is composed of PyTorch's indexing, as torchvision has it where its own kernel is missing: the four pixels
-around each sample, their weighted sum, the mean of a bin's samples.
+stage. The peer is composed of PyTorch's indexing, as torchvision has it where its own kernel is missing: the four
+pixels around each sample, their weighted sum, the mean of a bin's samples.
 """
 
 from collections.abc import Sequence

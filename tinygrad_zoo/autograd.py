@@ -265,7 +265,23 @@ def _references() -> int:
     return getrefcount(array)
 
 
+def _references_of_base() -> int:
+    array = zeros((1, 2)).T
+    return getrefcount(array.base)
+
+
 _ALONE = _references()  # the count of an array that one local variable holds and nobody else
+_BASE_ALONE = _references_of_base()  # that of an array which nobody holds but its one view
+
+
+def _owns(g: Any) -> bool:
+    """Whether an array is all of its memory, in whatever order, and no other array has part in it."""
+    if type(g) is not ndarray:
+        return False
+    if g.base is None:
+        return True
+    whole = type(g.base) is ndarray and g.base.base is None and g.base.nbytes == g.nbytes
+    return whole and getrefcount(g.base) == _BASE_ALONE
 
 
 def _deliver(x: Variable, g: Any, mode: str, keys: Any, found: dict[Any, Any], alone: bool = False) -> None:
@@ -279,7 +295,7 @@ def _deliver(x: Variable, g: Any, mode: str, keys: Any, found: dict[Any, Any], a
             found[id(x)] = g
         return
     if grad is None:
-        if not (alone and type(g) is ndarray and g.base is None):
+        if not (alone and _owns(g)):
             if isinstance(g, generic):
                 g = as_array(g)
             else:

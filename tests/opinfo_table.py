@@ -37,39 +37,47 @@ class Difference:
 # OpInfos called as our op is, with arguments that our op takes as they are.
 _NAMESAKES = """
     abs acos acosh add addcdiv addcmul all amax amin any argmax argmin argsort argwhere asin asinh atan atan2 atanh
-    bitwise_and bitwise_not bitwise_or bitwise_xor broadcast_to cat ceil chunk clamp copysign cos cosh count_nonzero
-    cross cummax cummin cumprod cumsum deg2rad diag diag_embed diff diagonal digamma div.floor_rounding
-    div.no_rounding_mode div.trunc_rounding dot eq erf erfc erfinv exp exp2 expand expm1 flatten floor floor_divide
-    fmax fmin fmod frac gather ge gt heaviside hypot index_add index_put index_select isclose isfinite isinf isnan
-    kron kthvalue le lerp lgamma linalg.cross linalg.det linalg.diagonal linalg.inv linalg.matrix_norm
-    linalg.matrix_power linalg.matrix_rank linalg.matrix_rank.hermitian linalg.pinv linalg.slogdet linalg.solve
-    linalg.solve_triangular linalg.svdvals log log10 log1p log2 log_softmax log_softmax.with_dtype logaddexp
-    logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit logsumexp lt masked_fill
-    masked_select matmul maximum mean median meshgrid.list_of_tensors meshgrid.variadic_tensors minimum movedim mul
-    nan_to_num nanmean nansum narrow ne neg nn.functional.binary_cross_entropy
+    bitwise_and bitwise_not bitwise_or bitwise_xor broadcast_to cat ceil chunk clamp copysign cos cosh
+    count_nonzero cross cummax cummin cumprod cumsum deg2rad diag diag_embed diagonal diff digamma
+    div.floor_rounding div.no_rounding_mode div.trunc_rounding dot eq erf erfc erfinv exp exp2 expand expm1 flatten
+    floor floor_divide fmax fmin fmod frac gather ge gt heaviside hypot index_add index_put index_select isclose
+    isfinite isinf isnan kron kthvalue le lerp lgamma linalg.cross linalg.det linalg.diagonal linalg.inv
+    linalg.matrix_norm linalg.matrix_power linalg.matrix_rank linalg.matrix_rank.hermitian linalg.pinv
+    linalg.slogdet linalg.solve linalg.solve_triangular linalg.svdvals log log10 log1p log2 log_softmax
+    log_softmax.with_dtype logaddexp logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit
+    logsumexp lt masked_fill masked_select matmul maximum mean median meshgrid.list_of_tensors
+    meshgrid.variadic_tensors minimum movedim mul nan_to_num nanmean nansum narrow ne neg
+    nn.functional.adaptive_avg_pool1d nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d
+    nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d nn.functional.adaptive_max_pool3d
+    nn.functional.avg_pool1d nn.functional.avg_pool2d nn.functional.avg_pool3d nn.functional.binary_cross_entropy
     nn.functional.binary_cross_entropy_with_logits nn.functional.celu nn.functional.conv1d nn.functional.conv2d
     nn.functional.conv3d nn.functional.conv_transpose1d nn.functional.conv_transpose2d
-    nn.functional.conv_transpose3d nn.functional.cosine_embedding_loss
-    nn.functional.cosine_similarity nn.functional.cross_entropy nn.functional.elu nn.functional.gaussian_nll_loss
-    nn.functional.gelu nn.functional.glu nn.functional.group_norm nn.functional.hardshrink nn.functional.hardsigmoid
-    nn.functional.hardswish nn.functional.hardtanh nn.functional.hinge_embedding_loss nn.functional.huber_loss
-    nn.functional.kl_div nn.functional.l1_loss nn.functional.layer_norm nn.functional.leaky_relu
-    nn.functional.linear nn.functional.logsigmoid nn.functional.margin_ranking_loss nn.functional.mish
+    nn.functional.conv_transpose3d nn.functional.cosine_embedding_loss nn.functional.cosine_similarity
+    nn.functional.cross_entropy nn.functional.elu nn.functional.gaussian_nll_loss nn.functional.gelu
+    nn.functional.glu nn.functional.grid_sample nn.functional.group_norm nn.functional.hardshrink
+    nn.functional.hardsigmoid nn.functional.hardswish nn.functional.hardtanh nn.functional.hinge_embedding_loss
+    nn.functional.huber_loss nn.functional.interpolate.area nn.functional.interpolate.bicubic
+    nn.functional.interpolate.bilinear nn.functional.interpolate.nearest
+    nn.functional.interpolate.nearest-exact nn.functional.interpolate.trilinear nn.functional.kl_div
+    nn.functional.l1_loss nn.functional.layer_norm nn.functional.leaky_relu nn.functional.linear
+    nn.functional.logsigmoid nn.functional.margin_ranking_loss nn.functional.max_pool1d nn.functional.max_pool2d
+    nn.functional.max_pool3d nn.functional.max_unpool1d nn.functional.max_unpool1d.grad nn.functional.max_unpool2d
+    nn.functional.max_unpool2d.grad nn.functional.max_unpool3d nn.functional.max_unpool3d.grad nn.functional.mish
     nn.functional.mse_loss nn.functional.multi_margin_loss nn.functional.multilabel_soft_margin_loss
     nn.functional.nll_loss nn.functional.normalize nn.functional.one_hot nn.functional.pad.circular
     nn.functional.pad.constant nn.functional.pad.reflect nn.functional.pad.replicate
     nn.functional.pad.replicate_negative nn.functional.pairwise_distance nn.functional.pixel_shuffle
     nn.functional.pixel_unshuffle nn.functional.poisson_nll_loss nn.functional.prelu nn.functional.relu
     nn.functional.relu6 nn.functional.rms_norm nn.functional.rrelu nn.functional.scaled_dot_product_attention
-    nn.functional.selu nn.functional.silu
-    nn.functional.smooth_l1_loss nn.functional.soft_margin_loss nn.functional.softmin
-    nn.functional.softmin.with_dtype nn.functional.softplus nn.functional.softshrink nn.functional.softsign
-    nn.functional.tanhshrink nn.functional.threshold nn.functional.triplet_margin_loss nn.functional.unfold nonzero
-    norm norm.fro norm.inf outer permute pow prod rad2deg reciprocal remainder repeat_interleave reshape roll round
-    round.decimals_0 round.decimals_3 round.decimals_neg_3 rsqrt scatter scatter_add searchsorted sigmoid sign sin
-    sinc sinh softmax softmax.with_dtype sort special.entr special.erfcx special.log_ndtr special.ndtr split
-    split.list_args sqrt square squeeze squeeze.multiple stack std sub sum take take_along_dim tan tanh tensor_split
-    tensordot tile topk trace transpose tril triu trunc unbind unflatten unsqueeze var xlogy
+    nn.functional.selu nn.functional.silu nn.functional.smooth_l1_loss nn.functional.soft_margin_loss
+    nn.functional.softmin nn.functional.softmin.with_dtype nn.functional.softplus nn.functional.softshrink
+    nn.functional.softsign nn.functional.tanhshrink nn.functional.threshold nn.functional.triplet_margin_loss
+    nn.functional.unfold nonzero norm norm.fro norm.inf outer permute pow prod rad2deg reciprocal remainder
+    repeat_interleave reshape roll round round.decimals_0 round.decimals_3 round.decimals_neg_3 rsqrt scatter
+    scatter_add searchsorted sigmoid sign sin sinc sinh softmax softmax.with_dtype sort special.entr special.erfcx
+    special.log_ndtr special.ndtr split split.list_args sqrt square squeeze squeeze.multiple stack std sub sum take
+    take_along_dim tan tanh tensor_split tensordot tile topk trace transpose tril triu trunc unbind unflatten
+    unsqueeze var xlogy
 """
 NAMESAKES: Sequence[str] = _NAMESAKES.split()
 
@@ -143,6 +151,9 @@ ADAPTED: dict[str, Case] = {
     "mv": Case("matmul"),
     "__getitem__": Case("getitem"),
     "true_divide": Case("div"),
+    "nn.functional.interpolate.linear": Case("interpolate"),
+    "nn.functional.upsample_bilinear": Case("interpolate", lambda x, **size: tz.nn.UpsamplingBilinear2d(**size)(x)),
+    "nn.functional.upsample_nearest": Case("interpolate"),
     "view": Case("reshape"),
     "max.binary": Case("maximum"),
     "min.binary": Case("minimum"),

@@ -145,6 +145,12 @@ def test_the_first_of_equal_maxima_has_the_gradient() -> None:
     assert tz.max_pool1d(-math.inf * tz.ones(1, 1, 3), 3, padding=1, return_indices=True).indices.tolist() == [[[0]]]
 
 
+def test_the_last_nan_has_the_gradient() -> None:
+    x = tz.tensor([[[math.nan, 9.0, math.nan, 1.0]]], requires_grad=True)
+    tz.adaptive_max_pool1d(x, 1).sum().backward()
+    assert x.grad.tolist() == [[[0.0, 0.0, 1.0, 0.0]]]
+
+
 def test_the_padding_is_never_a_maximum() -> None:
     x = tz.tensor([[[-5.0, -3.0, -4.0]]], requires_grad=True)
     out = tz.max_pool1d(x, 3, 2, 1)

@@ -200,6 +200,16 @@ def test_samples_and_their_gradients_are_those_of_torch(
 
 
 @pytest.mark.oracle("torch")
+@given(seeds(), st.sampled_from(["bilinear", "nearest", "bicubic"]), st.sampled_from(PADDINGS), st.booleans())
+def test_second_derivatives_are_those_of_a_dense_sum(seed: int, mode: str, padding: str, corners: bool) -> None:
+    """In PyTorch, whose own samples have none."""
+    draw = np.random.default_rng(seed)
+    axes = 2 if mode == "bicubic" else int(draw.integers(2, 4))
+    s = Sample(drawn_points(draw, axes, True), {"mode": mode, "padding_mode": padding, "align_corners": corners})
+    same(ours("grid_sample", s), theirs("grid_sample", s), 1e-9, str(s.settings))
+
+
+@pytest.mark.oracle("torch")
 @pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
@@ -214,6 +224,26 @@ def test_points_that_are_not_finite_or_far_away_are_torchs(mode: str, padding: s
             found = tz.grid_sample(x.astype(dtype), grid, mode, padding, corners)
             expected = F.grid_sample(torch.tensor(x.astype(dtype)), torch.tensor(grid), mode, padding, corners)
             np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cupysim"])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_slopes_on_pixels_and_at_edges(create_graph: bool, device: str) -> None:
+    """To the right of a pixel; none at an edge where the point is held, nor for the nearest pixel."""
+    with backend.using(device):
+        x = tz.tensor([[[[1.0, 3.0, 10.0]]]])
+        slopes = {}
+        for name, settings in {
+            "zeros": {},
+            "border": {"padding_mode": "border"},
+            "reflection": {"padding_mode": "reflection"},
+            "nearest": {"mode": "nearest"},
+        }.items():
+            grid = tz.tensor([[[[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]]], requires_grad=True)
+            out = tz.grid_sample(x, grid, align_corners=True, **settings).sum()
+            out.backward(create_graph=create_graph)
+            slopes[name] = grid.grad[0, 0, :, 0].tolist()
+    assert slopes == {"zeros": [2, 7, -10], "border": [0, 7, 0], "reflection": [0, 7, 0], "nearest": [0, 0, 0]}
 
 
 def test_what_lies_outside_does_not_touch_what_is_inside() -> None:

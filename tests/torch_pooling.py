@@ -68,7 +68,7 @@ def _lp_pool1d(x: Any, kernel_size: Any, **settings: Any) -> Any:
 
 def _held(at: Any, n: int, padding: str, corners: bool) -> Any:
     if padding == "reflection":
-        low, span = (0.0, n - 1) if corners else (-0.5, n)
+        low, span = (0.0, max(n - 1, 1)) if corners else (-0.5, n)
         away = torch.remainder(at - low, 2 * span)
         at = torch.where(away > span, 2 * span - away, away) + low
     return at if padding == "zeros" else at.clamp(0, n - 1)

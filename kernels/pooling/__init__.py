@@ -95,9 +95,8 @@ def gather(x: Array, index: Array) -> Array:
 def scatter(x: Array, index: Array, size: tuple[int, ...], *, add: bool = True) -> Array:
     """Zeros (N, C, *size) with x[n, c, o] added, or (not `add`) written, at place index[n, c, o]; the last one stays.
 
-    >>> scatter(np.array([[[1.0, 2.0, 5.0]]]), np.array([[[3, 0, 3]]]), (2, 2))
-    array([[[[2., 0.],
-            [0., 6.]]]])
+    >>> scatter(np.array([[[1.0, 2.0, 5.0]]]), np.array([[[3, 0, 3]]]), (2, 2)).tolist()
+    [[[[2.0, 0.0], [0.0, 6.0]]]]
     """
     cpu = module(__name__) if _plain(x, index) and x.shape == index.shape and math.prod(size) <= _MOST else None
     if cpu is None:

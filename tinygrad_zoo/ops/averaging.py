@@ -89,10 +89,10 @@ def _average_row(axes: int) -> dict[str, Any]:
     return {"vjp": (rule,), "samples": samples, "reference": reference}
 
 
-def _averaged(x: Array, axes: int, **settings: Any) -> Array:
+def _averaged(x: Array, axes: int, *settings: Any) -> Array:
     op = f"avg_pool{axes}d"
     batch = batch_of(op, x, axes)
-    out = weighed(op, batch, _average_windows(op, batch.shape[2:], **settings))
+    out = weighed(op, batch, _average_windows(op, batch.shape[2:], *settings))
     return out if batch is x else out[0]
 
 
@@ -109,10 +109,7 @@ def avg_pool1d(
     >>> tz.avg_pool1d(tz.tensor([[1.0, 3.0, 2.0, 6.0]]), 2).tolist()
     [[2.0, 4.0]]
     """
-    return _averaged(
-        x, 1, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad,
-    )  # fmt: skip
+    return _averaged(x, 1, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 @primitive(**_average_row(2))
@@ -125,10 +122,7 @@ def avg_pool2d(
     >>> tz.avg_pool2d(tz.tensor([[[1.0, 3.0], [2.0, 6.0]]]), 2).tolist()
     [[[3.0]]]
     """
-    return _averaged(
-        x, 2, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad, divisor_override=divisor_override,
-    )  # fmt: skip
+    return _averaged(x, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 @primitive(**_average_row(3))
@@ -141,10 +135,7 @@ def avg_pool3d(
     >>> tz.avg_pool3d(tz.arange(8.0).reshape(1, 2, 2, 2), 2, divisor_override=1).tolist()
     [[[[28.0]]]]
     """
-    return _averaged(
-        x, 3, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad, divisor_override=divisor_override,
-    )  # fmt: skip
+    return _averaged(x, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def _average(g: Any, **settings: Any) -> Any:
@@ -154,16 +145,19 @@ def _average(g: Any, **settings: Any) -> Any:
     return (avg_pool1d, avg_pool2d, avg_pool3d)[g.ndim - 3](g, **settings)
 
 
-@primitive(
-    vjp=(lambda g, out, y, size, **settings: _average(g, **settings),),
-    samples=lambda r: [
+_AVERAGE_ADJOINT: dict[str, Any] = {
+    "vjp": (lambda g, out, y, size, **settings: _average(g, **settings),),
+    "samples": lambda r: [
         sample(r(1, 2, 2), size=(5,), kernel_size=2, stride=3),
         sample(r(2, 1, 3, 3), size=(5, 4), kernel_size=(3, 2), stride=2, padding=1, count_include_pad=False),
         sample(r(1, 1, 1, 2, 2), size=(2, 3, 3), kernel_size=2, ceil_mode=True, divisor_override=3),
         sample(r(0, 1, 1), size=(2,), kernel_size=2),
     ],
-    reference=lambda y, size, **settings: by_matrices(y, _average_windows("", size, **settings), True),
-)
+    "reference": lambda y, size, **settings: by_matrices(y, _average_windows("", size, **settings), True),
+}
+
+
+@primitive(**_AVERAGE_ADJOINT)
 def avg_pool_adjoint(
     y: Array, *, size: tuple[int, ...], kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
@@ -244,20 +238,23 @@ def adaptive_avg_pool3d(x: Array, *, output_size: OutputSize) -> Array:
     return _adapted(x, 3, output_size)
 
 
-@primitive(
-    vjp=(
+_ADAPTIVE_ADJOINT: dict[str, Any] = {
+    "vjp": (
         lambda g, out, y, size: (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[y.ndim - 3](
             g, output_size=y.shape[2:]
         ),
     ),
-    samples=lambda r: [
+    "samples": lambda r: [
         sample(r(1, 2, 3), size=(5,)),
         sample(r(2, 1, 2, 3), size=(5, 2)),
         sample(r(1, 1, 1, 2, 1), size=(2, 3, 2)),
         sample(r(0, 1, 1), size=(2,)),
     ],
-    reference=lambda y, size: by_matrices(y, adaptive_windows("", size, y.shape[2:]), True),
-)
+    "reference": lambda y, size: by_matrices(y, adaptive_windows("", size, y.shape[2:]), True),
+}
+
+
+@primitive(**_ADAPTIVE_ADJOINT)
 def adaptive_avg_pool_adjoint(y: Array, *, size: tuple[int, ...]) -> Array:
     """The gradient of Σ y·adaptive_avg_pool(x) in x, whose spatial shape is `size`.
 

@@ -29,7 +29,7 @@ def strided_windows(
     """The windows of each axis; `divisor` counts once, 0 on every axis: the average's own."""
     axes = len(size)
     kernel = per_axis(op, "kernel_size", kernel_size, axes)
-    step = kernel if stride is None else per_axis(op, "stride", stride, axes)
+    step = kernel if stride in (None, ()) else per_axis(op, "stride", stride, axes)
     walls, spread = per_axis(op, "padding", padding, axes, least=0), per_axis(op, "dilation", dilation, axes)
     if any(2 * p > k for p, k in zip(walls, kernel, strict=True)):
         raise UsageError(f"{op}: padding={padding!r}: expected at most half of kernel_size={kernel_size!r}")
@@ -73,7 +73,7 @@ def unpooled_size(
     """What max_unpool makes: (size − 1)·stride − 2·padding + kernel, or an `output_size` less than a stride from it."""
     axes = len(size)
     kernel = per_axis(op, "kernel_size", kernel_size, axes)
-    step = kernel if stride is None else per_axis(op, "stride", stride, axes)
+    step = kernel if stride in (None, ()) else per_axis(op, "stride", stride, axes)
     walls = per_axis(op, "padding", padding, axes, least=0)
     usual = tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel, step, walls, strict=True))
     if output_size is None:

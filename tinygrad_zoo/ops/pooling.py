@@ -48,19 +48,22 @@ def _gather_reference(x: Any, index: Any) -> Any:
     return out
 
 
-@primitive(
-    vjp=(
+_GATHER: dict[str, Any] = {
+    "vjp": (
         lambda g, out, x, index: scatter_planes(g, index, size=x.shape[2:]),
         lambda g, out, x, index: None,
     ),
-    samples=lambda r: [
+    "samples": lambda r: [
         (r(2, 3, 2, 3), r.integers(6, 2, 3, 4)),
         (r(1, 2, 5), r.integers(5, 1, 2, 2, 2)),
         (r(2, 2, 1, 2, 2), r.integers(4, 2, 1, 3)),
         (r(0, 2, 3), r.integers(3, 0, 2, 2)),
     ],
-    reference=_gather_reference,
-)
+    "reference": _gather_reference,
+}
+
+
+@primitive(**_GATHER)
 def gather_planes(x: Array, index: Array) -> Array:
     """out[n, c, …] = x[n, c] at the place index[n, c, …] of the plane: (N, C, *S), (N, C, *O) → (N, C, *O).
 
@@ -85,16 +88,19 @@ def _scatter_reference(x: Any, index: Any, size: Any, write: bool = False) -> An
     return out.reshape(*x.shape[:2], *size)
 
 
-@primitive(
-    vjp=(lambda g, out, x, index, size: gather_planes(g, index), lambda g, out, x, index, size: None),
-    samples=lambda r: [
+_SCATTER: dict[str, Any] = {
+    "vjp": (lambda g, out, x, index, size: gather_planes(g, index), lambda g, out, x, index, size: None),
+    "samples": lambda r: [
         sample(r(2, 3, 4), r.integers(6, 2, 3, 4), size=(2, 3)),
         sample(r(1, 2, 2, 2), r.integers(5, 1, 2, 2, 2), size=(5,)),
         sample(r(2, 2, 3), r.integers(4, 2, 1, 3), size=(1, 2, 2)),
         sample(r(0, 2, 2), r.integers(3, 0, 2, 2), size=(3,)),
     ],
-    reference=_scatter_reference,
-)
+    "reference": _scatter_reference,
+}
+
+
+@primitive(**_SCATTER)
 def scatter_planes(x: Array, index: Array, *, size: tuple[int, ...]) -> Array:
     """Zeros (N, C, *size) with x[n, c, …] added at the place index[n, c, …] of the plane; see `gather_planes`.
 
@@ -168,10 +174,17 @@ def _max_row(axes: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _max_pooled(x: Array, axes: int, return_indices: bool, **settings: Any) -> Any:
+def _max_pooled(
+    x: Array, axes: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
+    return_indices: bool,
+) -> Any:  # fmt: skip
     op = f"max_pool{axes}d"
     batch = batch_of(op, x, axes)
-    return _pooled(x, batch, strided_windows(op, batch.shape[2:], **settings), return_indices)
+    tables = strided_windows(
+        op, batch.shape[2:], kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation,
+        ceil_mode=ceil_mode,
+    )  # fmt: skip
+    return _pooled(x, batch, tables, return_indices)
 
 
 @primitive(**_max_row(1))
@@ -188,10 +201,7 @@ def max_pool1d(
     >>> tz.max_pool1d(tz.tensor([[1.0, 4.0, 2.0, 3.0]]), 2, return_indices=True).indices.tolist()
     [[1, 3]]
     """
-    return _max_pooled(
-        x, 1, return_indices, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation,
-        ceil_mode=ceil_mode,
-    )  # fmt: skip
+    return _max_pooled(x, 1, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 @primitive(**_max_row(2))
@@ -205,10 +215,7 @@ def max_pool2d(
     >>> values.item(), indices.item()
     (6.0, 2)
     """
-    return _max_pooled(
-        x, 2, return_indices, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation,
-        ceil_mode=ceil_mode,
-    )  # fmt: skip
+    return _max_pooled(x, 2, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 @primitive(**_max_row(3))
@@ -221,10 +228,7 @@ def max_pool3d(
     >>> tz.max_pool3d(tz.arange(8.0).reshape(1, 2, 2, 2), 2).tolist()
     [[[[7.0]]]]
     """
-    return _max_pooled(
-        x, 3, return_indices, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation,
-        ceil_mode=ceil_mode,
-    )  # fmt: skip
+    return _max_pooled(x, 3, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def _adaptive_row(axes: int) -> dict[str, Any]:
@@ -320,14 +324,16 @@ def _unpool_row(axes: int) -> dict[str, Any]:
     return {"vjp": rule, "samples": samples, "reference": reference}
 
 
-def _unpooled(x: Array, indices: Array, axes: int, **settings: Any) -> Array:
+def _unpooled(
+    x: Array, indices: Array, axes: int, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Array:
     op, names = f"max_unpool{axes}d", NAMES[axes]
     if x.ndim not in (axes + 1, axes + 2) or indices.shape != x.shape or 0 in x.shape[-axes:]:
         raise ShapeError(
             f"{op}: expected x of shape (N, C, {names}) or (C, {names}), no size 0, and indices of the same shape, got "
             f"{x.shape} and {indices.shape}"
         )
-    size = unpooled_size(op, x.shape[-axes:], x.shape, **settings)
+    size = unpooled_size(op, x.shape[-axes:], x.shape, kernel_size, stride, padding, output_size)
     _check_places(op, indices, size)
     if x.ndim == axes + 2:
         return kernels.scatter(x, indices, size, add=False)
@@ -351,7 +357,7 @@ def max_unpool1d(
     >>> tz.max_unpool1d(tz.tensor([[4.0, 3.0]]), tz.tensor([[1, 3]]), 2).tolist()
     [[0.0, 4.0, 0.0, 3.0]]
     """
-    return _unpooled(x, indices, 1, kernel_size=kernel_size, stride=stride, padding=padding, output_size=output_size)
+    return _unpooled(x, indices, 1, kernel_size, stride, padding, output_size)
 
 
 @primitive(**_unpool_row(2))
@@ -364,7 +370,7 @@ def max_unpool2d(
     >>> tz.max_unpool2d(tz.tensor([[[6.0]]]), tz.tensor([[[2]]]), 2).tolist()
     [[[0.0, 0.0], [6.0, 0.0]]]
     """
-    return _unpooled(x, indices, 2, kernel_size=kernel_size, stride=stride, padding=padding, output_size=output_size)
+    return _unpooled(x, indices, 2, kernel_size, stride, padding, output_size)
 
 
 @primitive(**_unpool_row(3))
@@ -377,4 +383,4 @@ def max_unpool3d(
     >>> tz.max_unpool3d(tz.tensor([[[[7.0]]]]), tz.tensor([[[[7]]]]), 2).tolist()
     [[[[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 7.0]]]]
     """
-    return _unpooled(x, indices, 3, kernel_size=kernel_size, stride=stride, padding=padding, output_size=output_size)
+    return _unpooled(x, indices, 3, kernel_size, stride, padding, output_size)

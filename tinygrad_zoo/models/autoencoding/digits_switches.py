@@ -129,7 +129,8 @@ def figure(state: State[Settings, nn.ModuleDict], path: Path) -> None:
     for panel, (name, images) in zip(panels, drawn.items(), strict=True):
         title = name if images is test else f"{name}: {((images - test) ** 2).mean():.4f}"
         plotting.images_panel(panel, images[:20, 0].clip(0, 1), 5, title=title)
-    fine = state.model["switches"].encode(x[:1])[1]
+    model: Any = state.model["switches"]
+    fine = model.encode(x[:1])[1]
     for panel, indices, title in ((pointed, fine, "switches of a digit"), (nailed, corners(fine), "a bed of nails")):
         marks = ops.max_unpool2d(ones(*fine.shape, device=state.device), indices, kernel_size=2)  # (1, 16, 8, 8)
         plotting.images_panel(panel, marks.numpy()[0], 4, title=f"{title}, a channel each")

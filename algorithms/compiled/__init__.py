@@ -1,0 +1,75 @@
+"""Array in, array out: the same algorithms as loops that Numba compiles on first use, one module a topic.
+
+Nothing here is called by users: the functions beside them, in readable Python, choose by what they are given. Where
+Numba is missing, or NUMBA_DISABLE_JIT=1, those serve. Every module keeps its helpers to itself, because Numba's cache
+notices no change in another file.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any, TypeGuard, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def enabled() -> bool:
+    """Whether there is a compiler: Numba, and no NUMBA_DISABLE_JIT."""
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") and importlib.util.find_spec("numba") is not None
+
+
+def jit(function: Function) -> Function:
+    """The decorator of every loop: compiled once for each combination of types, kept on disk where that can be."""
+    import numba
+
+    try:
+        made: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder for the cache can be written: compiled for this process alone
+        made = numba.njit(nogil=True, error_model="numpy")(function)
+    return made
+
+
+def numeric(caller: str, values: object) -> TypeGuard[NDArray[Any]]:
+    """Whether `values` is an array of numbers that a loop can take; ValueError where it has not one axis.
+
+    >>> numeric("f", np.ones(3)), numeric("f", [1.0]), numeric("f", np.array(["a"]))
+    (True, False, False)
+    """
+    if not (isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.dtype.itemsize <= 8):
+        return False
+    if values.ndim != 1:
+        raise ValueError(f"{caller}: expected an array with one axis, got shape {values.shape}; call it on x.ravel()")
+    return True
+
+
+def without_nan(caller: str, values: NDArray[Any]) -> NDArray[Any]:
+    """`values`, or ValueError where a NaN is among them.
+
+    >>> without_nan("f", np.array([1.0, np.nan]))
+    Traceback (most recent call last):
+    ...
+    ValueError: f: NaN at index 1 has no place in an order: leave it out, as in x[~np.isnan(x)]
+    """
+    if values.dtype.kind == "f" and (missing := np.isnan(values)).any():
+        raise ValueError(
+            f"{caller}: NaN at index {missing.argmax()} has no place in an order: leave it out, as in x[~np.isnan(x)]"
+        )
+    return values
+
+
+def canonical(values: NDArray[Any]) -> NDArray[Any]:
+    """`values` in one of the few forms that loops are compiled for: contiguous, read-only; float32, float64 or integers.
+
+    >>> canonical(np.array([1, 2], np.int8)).dtype, canonical(np.ones(6, np.float16)[::2]).dtype
+    (dtype('int64'), dtype('float32'))
+    """
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    name = ("float64" if size == 8 else "float32") if kind == "f" else "uint64" if (kind, size) == ("u", 8) else "int64"
+    view = np.ascontiguousarray(values, np.dtype(name)).view()
+    view.flags.writeable = False
+    return view

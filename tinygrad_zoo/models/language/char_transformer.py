@@ -19,7 +19,7 @@ from ... import nn, ops, optim, plotting
 from ...data import Split, char_vocabulary, decode_chars, encode_chars, text
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
-from .decoder import Attention, Decoder, FeedForward
+from .decoder import Attention, Decoder, FeedForward, continued, loss_of, mean_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +59,6 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Deco
     return Parts(model=model, optimizers={"adamw": optimizer}, schedules={"cosine": schedule})
 
 
-def loss_of(model: nn.Module, windows: Any) -> Any:
-    """The mean over all places of -log p(next character), in nats."""
-    logits = model(windows[:, :-1])  # (N, T, V)
-    return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), windows[:, 1:].reshape(-1))
-
-
 def step(state: State[Settings, Decoder], batch: Batch) -> dict[str, Tensor]:
     (windows,) = batch  # (N, T + 1)
     optimizer = state.optimizers["adamw"]
@@ -78,11 +72,7 @@ def step(state: State[Settings, Decoder], batch: Batch) -> dict[str, Tensor]:
 
 def evaluate(state: State[Settings, Decoder]) -> dict[str, float]:
     (windows,) = state.data.test
-    losses = [
-        float(loss_of(state.model, tensor(part, device=state.device))) * len(part)
-        for part in np.array_split(windows, max(1, len(windows) // 128))
-    ]
-    return {"test_nll": sum(losses) / len(windows)}
+    return {"test_nll": mean_loss(state.model, windows, state.device)}
 
 
 def baseline(data: Split) -> Mapping[str, float]:
@@ -110,16 +100,6 @@ def baseline(data: Split) -> Mapping[str, float]:
     return found
 
 
-def continued(model: Decoder, prompt: Any, count: int, rng: np.random.Generator) -> Any:
-    """The tokens of `prompt` (n,) and `count` more, each drawn from what the model makes of those before it."""
-    tokens = list(prompt)
-    for _ in range(count):
-        seen = tensor(np.array([tokens[-model.length :]]), device=model.head.weight.device)
-        chances = ops.softmax(model(seen)[0, -1]).numpy().astype(np.float64)
-        tokens.append(int(rng.choice(len(chances), p=chances / chances.sum())))
-    return np.array(tokens)
-
-
 def figure(state: State[Settings, Decoder], path: Path) -> None:
     """The loss beside the baselines, where in a window it is high, and what the model writes."""
     (windows,), model = state.data.test, state.model
@@ -138,7 +118,7 @@ def figure(state: State[Settings, Decoder], path: Path) -> None:
     place.set_title("test text: by the number of characters seen")
     place.set_xlabel("characters seen")
     prompt = encode_chars("The ", vocabulary)
-    sample = decode_chars(continued(model, prompt, 300, state.rng), vocabulary)
+    sample = decode_chars(continued(model, prompt[None], 300, state.rng)[0], vocabulary)
     lines = [sample[i : i + 40] for i in range(0, len(sample), 40)]
     written.text(0, 1, "\n".join(lines).replace("$", r"\$"), va="top", family="monospace", fontsize=8)
     written.set_title("written by the model, from “The ”")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import nn, ops
 from ...errors import UsageError
+from ...tensor import tensor
 
 Attention: TypeAlias = Literal["flash", "formula", "elu", "cosine"]
 FeedForward: TypeAlias = Literal["relu", "gelu", "glu", "bilinear", "reglu", "geglu", "swiglu"]
@@ -30,16 +31,24 @@ def attend(q: Any, k: Any, v: Any, kind: str) -> Any:
 class Block(nn.Module):
     """Attention among the tokens, then a feed-forward block for each of them: (N, T, d) → (N, T, d)."""
 
-    def __init__(self, d: int, heads: int, attention: Attention, feedforward: FeedForward, rng: np.random.Generator):
+    def __init__(
+        self,
+        d: int,
+        heads: int,
+        attention: Attention,
+        feedforward: FeedForward,
+        expansion: int,
+        rng: np.random.Generator,
+    ) -> None:
         if d % heads:
             raise UsageError(f"Block: d={d} is not a multiple of heads={heads}")
         self.heads, self.attention = heads, attention
         self.attention_norm, self.feedforward_norm = nn.LayerNorm(d), nn.LayerNorm(d)
         self.qkv, self.out = nn.Linear(d, 3 * d, bias=False, rng=rng), nn.Linear(d, d, bias=False, rng=rng)
         if feedforward in PLAIN:
-            self.feedforward: nn.Module = nn.FeedForward(d, 4 * d, PLAIN[feedforward](), rng=rng)
+            self.feedforward: nn.Module = nn.FeedForward(d, expansion * d, PLAIN[feedforward](), rng=rng)
         else:
-            self.feedforward = nn.GLUFeedForward(d, 4 * d, feedforward, rng=rng)
+            self.feedforward = nn.GLUFeedForward(d, expansion * d, feedforward, rng=rng)
 
     def forward(self, x: Any) -> Any:
         n, t, d = x.shape
@@ -51,7 +60,9 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens (N, T) → logits of the next one (N, T, vocabulary); with `positions` none, order counts by the mask alone.
+    """Tokens (N, T) → logits of the next one (N, T, vocabulary), T up to `length`.
+
+    A feed-forward block has the parameters of one with `expansion` · d hidden units.
 
     >>> model = Decoder(10, d=8, heads=2, blocks=1, length=5, rng=np.random.default_rng(0))
     >>> model(np.zeros((2, 5), np.int64)).shape
@@ -68,6 +79,7 @@ class Decoder(nn.Module):
         length: int,
         attention: Attention = "flash",
         feedforward: FeedForward = "gelu",
+        expansion: int = 4,
         rng: np.random.Generator = nn.init.REQUIRED,
     ) -> None:
         rng = nn.init.generator("Decoder", rng)
@@ -75,7 +87,7 @@ class Decoder(nn.Module):
         self.tokens, self.positions = nn.Embedding(vocabulary, d, rng=rng), nn.Embedding(length, d, rng=rng)
         for table in (self.tokens, self.positions):
             nn.init.normal_(table.weight, std=0.02, rng=rng)
-        self.blocks = nn.ModuleList([Block(d, heads, attention, feedforward, rng) for _ in range(blocks)])
+        self.blocks = nn.ModuleList([Block(d, heads, attention, feedforward, expansion, rng) for _ in range(blocks)])
         self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, vocabulary, bias=False, rng=rng)
 
     def forward(self, tokens: Any) -> Any:
@@ -89,3 +101,30 @@ class Decoder(nn.Module):
 
     def settings(self) -> str:
         return f"length={self.length}"
+
+
+def loss_of(model: nn.Module, windows: Any) -> Any:
+    """The mean over all places of -log p(next token), in nats, of windows (N, T + 1)."""
+    logits = model(windows[:, :-1])  # (N, T, V)
+    return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), windows[:, 1:].reshape(-1))
+
+
+def mean_loss(model: nn.Module, windows: Any, device: str, rows: int = 128) -> float:
+    """`loss_of` all windows (N, T + 1) of a NumPy array, some `rows` at a time."""
+    parts = np.array_split(windows, -(-len(windows) // rows))
+    return sum(float(loss_of(model, tensor(part, device=device))) * len(part) for part in parts) / len(windows)
+
+
+def continued(model: Decoder, tokens: Any, count: int, rng: np.random.Generator) -> Any:
+    """Tokens (N, n) of a NumPy array and `count` more, each drawn from what the model makes of those before it.
+
+    >>> model = Decoder(10, d=8, heads=2, blocks=1, length=5, rng=np.random.default_rng(0))
+    >>> continued(model, np.zeros((2, 1), np.int64), 7, np.random.default_rng(1)).shape
+    (2, 8)
+    """
+    for _ in range(count):
+        seen = tensor(tokens[:, -model.length :], device=model.head.weight.device)
+        chances = ops.softmax(model(seen)[:, -1]).numpy().astype(np.float64).cumsum(axis=1)  # (N, V)
+        drawn = (chances > rng.random((len(tokens), 1)) * chances[:, -1:]).argmax(axis=1)
+        tokens = np.concatenate([tokens, drawn[:, None]], axis=1)
+    return tokens

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_zoo as tz
+from test_roi import regions
 from tinygrad_zoo.kernels import jit
 from tinygrad_zoo.kernels import roi as kernels
 

@@ -91,8 +91,8 @@ def sequences(n: int, rng: np.random.Generator) -> tuple[Any, Any]:
     """Tokens (n, 17), and the value that is the answer, 0 to VALUES - 1, (n,): keys are distinct, and so are values.
 
     >>> tokens, answers = sequences(1, np.random.default_rng(0))
-    >>> shown = dict(zip(tokens[0, 0:-1:2], tokens[0, 1:-1:2]))
-    >>> shown[tokens[0, -1]] == KEYS + answers[0]
+    >>> shown = dict(zip(tokens[0, 0:-1:2], tokens[0, 1:-1:2], strict=True))
+    >>> bool(shown[tokens[0, -1]] == KEYS + answers[0])
     True
     """
     keys, values = (rng.random((n, size)).argsort(axis=1)[:, :PAIRS] for size in (KEYS, VALUES))

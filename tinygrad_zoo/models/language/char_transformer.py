@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ... import nn, ops, optim, plotting
+from ... import ops, optim, plotting
 from ...data import Split, char_vocabulary, decode_chars, encode_chars, text
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
@@ -77,7 +76,7 @@ def evaluate(state: State[Settings, Decoder]) -> dict[str, float]:
 
 def baseline(data: Split) -> Mapping[str, float]:
     """Counts of one, two and three characters in a row, of the longer mixed with the shorter as they were rare
-    (Witten & Bell, 1991): what there is to win by looking back further."""
+    (Witten & Bell, 1991): what there is to win by looking back further, within a window."""
     (train,), (test,) = data.train, data.test
     stream = np.concatenate([train[:, 0], train[-1, 1:]])
     size = int(max(stream.max(), test.max())) + 1
@@ -94,6 +93,7 @@ def baseline(data: Split) -> Mapping[str, float]:
         pairs = np.bincount(before * size + stream[n:], minlength=rows * size).reshape(rows, size)
         kinds = (pairs > 0).sum(axis=1)
         weight = (seen / np.maximum(seen + kinds, 1))[count]
+        weight[:, : max(0, n - 1)] = 0  # a window's first places have not so much before them
         share = pairs[count, test[:, 1:]] / np.maximum(seen[count], 1)
         chances = weight * share + (1 - weight) * chances
         found[name] = float(-np.log(chances).mean())

@@ -1,25 +1,20 @@
-"""Binary heaps in a list: MinHeap, MaxHeap (nothing is negated), IndexedHeap, whose keys change; and what they sort.
+"""Binary heaps in a list: MinHeap, MaxHeap (nothing is negated), and IndexedHeap, whose keys change.
 
 The children of the entry at place i are at 2i + 1 and 2i + 2, and neither leaves the heap before it; so the first to
 leave is at place 0, and a path from there to a leaf has at most log₂ n steps.
 
 Two entries are compared by one `<` of their keys. Of equal keys, the one that was pushed first leaves first, in MaxHeap
 too: which of two entries is the older is known from their numbers, and tells which way round to ask. All comparisons of
-a step are made before anything moves, so one that raises leaves the heap as it was. NaN, which no `<` puts in its place,
-is refused.
-
-heap_sort and k_way_merge of NumPy arrays run as compiled loops and give arrays.
+a step are made before anything moves, so one that raises leaves the heap as it was. NaN, which no `<` puts in its
+place, is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from . import compiled
+from .checks import choice, comparable
 
 Item = TypeVar("Item")
 Entry = tuple[Any, int, Item]  # key, the number that tells the older of two, item
@@ -35,26 +30,14 @@ def _larger(a: Entry[Any], b: Entry[Any]) -> bool:
 
 
 # Whether entry a leaves before entry b.
-BEFORE: dict[str, Callable[[Entry[Any], Entry[Any]], bool]] = {"min": _smaller, "max": _larger}
+BEFORE: dict[Order, Callable[[Entry[Any], Entry[Any]], bool]] = {"min": _smaller, "max": _larger}
 
 
-def comparable(key: Any) -> Any:
-    """`key`, unless it is NaN.
-
-    >>> comparable(float("nan"))
-    Traceback (most recent call last):
-    ...
-    ValueError: NaN has no place in an order: leave it out, or give a key function that maps it to a number
-    """
-    if key != key:
-        raise ValueError("NaN has no place in an order: leave it out, or give a key function that maps it to a number")
-    return key
-
-
-class _Entries(Generic[Item]):
+class Entries(Generic[Item]):
     """The list of entries, and the two ways in which one finds its place: up towards the top, or down below it."""
 
     def __init__(self, order: Order) -> None:
+        self.order = order
         self._before = BEFORE[order]
         self._entries: list[Entry[Item]] = []
         self._pushed = 0  # how many ever were: the next one's number
@@ -129,13 +112,13 @@ class _Entries(Generic[Item]):
         assert len(numbers) == len(entries) and all(number < self._pushed for number in numbers), numbers
 
 
-class _Heap(_Entries[Item]):
+class _Heap(Entries[Item]):
     """What MinHeap and MaxHeap share: all but the order."""
 
-    order: ClassVar[Order]
+    _order: ClassVar[Order]
 
     def __init__(self, items: Iterable[Item] = (), *, key: Callable[[Item], Any] | None = None) -> None:
-        super().__init__(self.order)
+        super().__init__(self._order)
         self._key = key
         self.extend(items)
 
@@ -254,7 +237,7 @@ class MinHeap(_Heap[Item]):
     ['z', 'b', 'a']
     """
 
-    order = "min"
+    _order = "min"
 
 
 class MaxHeap(_Heap[Item]):
@@ -267,10 +250,10 @@ class MaxHeap(_Heap[Item]):
     ('plum', 'pear')
     """
 
-    order = "max"
+    _order = "max"
 
 
-class IndexedHeap(_Entries[Item]):
+class IndexedHeap(Entries[Item]):
     """Items with keys that change: the first leaves first, and every item's place is known. Items are hashable.
 
     `order` is "min" or "max". Of equal keys, the item that was pushed first leaves first, whenever its key changed.
@@ -284,8 +267,7 @@ class IndexedHeap(_Entries[Item]):
     """
 
     def __init__(self, order: Order = "min") -> None:
-        if order not in BEFORE:
-            raise ValueError(f"IndexedHeap: expected the order 'min' or 'max', got {order!r}")
+        choice("IndexedHeap", "order", order, ("min", "max"))
         super().__init__(order)
         self._places: dict[Item, int] = {}
 
@@ -418,79 +400,3 @@ class IndexedHeap(_Entries[Item]):
         """Assert the heap's order, and that every item stands where it is said to."""
         super()._check()
         assert self._places == {item: place for place, (_, _, item) in enumerate(self._entries)}, self._places
-
-
-@overload
-def heap_sort(values: NDArray[Any], *, reverse: bool = False) -> NDArray[Any]: ...
-@overload
-def heap_sort(
-    values: Iterable[Item], *, key: Callable[[Item], Any] | None = None, reverse: bool = False
-) -> list[Item]: ...
-def heap_sort(values: Any, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> Any:
-    """Sorted values: a heap of them all, popped until it is empty. O(n log n), about n log₂ n comparisons; stable.
-
-    An array of numbers without a `key` gives an array; anything else, a list.
-
-    >>> heap_sort([3, 1, 2]), heap_sort("heap", reverse=True)
-    ([1, 2, 3], ['p', 'h', 'e', 'a'])
-    >>> heap_sort(np.array([3.0, 1.0, 2.0]))
-    array([1., 2., 3.])
-    """
-    if key is None and compiled.numeric("heap_sort", values):
-        compiled.without_nan("heap_sort", values)
-        if not compiled.enabled():
-            return np.array(heap_sort(values.tolist(), reverse=reverse), values.dtype)
-        from .compiled import heaps
-
-        made = heaps.sort(compiled.canonical(values)).astype(values.dtype, copy=False)
-        return made[::-1].copy() if reverse else made
-    heap = (MaxHeap if reverse else MinHeap)(values, key=key)
-    return [heap.pop() for _ in range(len(heap))]
-
-
-@overload
-def k_way_merge(*runs: NDArray[Any], reverse: bool = False) -> NDArray[Any]: ...
-@overload
-def k_way_merge(
-    *runs: Iterable[Item], key: Callable[[Item], Any] | None = None, reverse: bool = False
-) -> Iterator[Item]: ...
-def k_way_merge(*runs: Any, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> Any:
-    """The items of k runs, each in order, in one order: O(n log k), O(k) memory; of equals, those of earlier runs first.
-
-    A heap holds the next item of each run; the first of them goes out, and the one behind it in its run comes in.
-    `reverse` is for runs that are in falling order. Arrays of numbers without a `key` give an array; anything else, an
-    iterator that reads no further than it must.
-
-    >>> list(k_way_merge([1, 4, 7], [2, 5], [0, 9]))
-    [0, 1, 2, 4, 5, 7, 9]
-    >>> k_way_merge(np.array([1, 4]), np.array([2, 3]))
-    array([1, 2, 3, 4])
-    """
-    if runs and key is None and all([compiled.numeric("k_way_merge", run) for run in runs]):
-        dtype = np.result_type(*runs)
-        if not compiled.enabled():
-            return np.array(list(_merged([run.tolist() for run in runs], None, reverse)), dtype)
-        from .compiled import heaps
-
-        ends = np.cumsum([0, *(run.size for run in runs)])
-        values = compiled.canonical(compiled.without_nan("k_way_merge", np.concatenate(runs)))
-        return heaps.merge(values, ends, reverse).astype(dtype, copy=False)
-    return _merged(runs, key, reverse)
-
-
-def _merged(runs: Iterable[Iterable[Any]], key: Callable[[Any], Any] | None, reverse: bool) -> Iterator[Any]:
-    """An entry's number is that of its run, which settles which of equals is the first."""
-    heap: _Entries[Any] = _Entries("max" if reverse else "min")
-    rest = [iter(run) for run in runs]
-    for number, run in enumerate(rest):
-        for item in run:
-            heap._rise((comparable(item if key is None else key(item)), number, item), len(heap))
-            break
-    while heap:
-        _, number, item = heap._entries[0]
-        yield item
-        for following in rest[number]:
-            heap._sink((comparable(following if key is None else key(following)), number, following), 0, len(heap))
-            break
-        else:
-            heap._remove(0)

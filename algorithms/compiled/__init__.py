@@ -34,10 +34,10 @@ def jit(function: Function) -> Function:
     return made
 
 
-def numeric(caller: str, values: object) -> TypeGuard[NDArray[Any]]:
+def numeric(values: object, caller: str) -> TypeGuard[NDArray[Any]]:
     """Whether `values` is an array of numbers that a loop can take; ValueError where it has not one axis.
 
-    >>> numeric("f", np.ones(3)), numeric("f", [1.0]), numeric("f", np.array(["a"]))
+    >>> numeric(np.ones(3), "f"), numeric([1.0], "f"), numeric(np.array(["a"]), "f")
     (True, False, False)
     """
     if not (isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.dtype.itemsize <= 8):
@@ -47,10 +47,10 @@ def numeric(caller: str, values: object) -> TypeGuard[NDArray[Any]]:
     return True
 
 
-def without_nan(caller: str, values: NDArray[Any]) -> NDArray[Any]:
+def without_nan(values: NDArray[Any], caller: str) -> NDArray[Any]:
     """`values`, or ValueError where a NaN is among them.
 
-    >>> without_nan("f", np.array([1.0, np.nan]))
+    >>> without_nan(np.array([1.0, np.nan]), "f")
     Traceback (most recent call last):
     ...
     ValueError: f: NaN at index 1 has no place in an order: leave it out, as in x[~np.isnan(x)]
@@ -63,7 +63,7 @@ def without_nan(caller: str, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def canonical(values: NDArray[Any]) -> NDArray[Any]:
-    """`values` in one of the few forms that loops are compiled for: contiguous, read-only; float32, float64 or integers.
+    """`values` in one of the few forms that loops are compiled for: contiguous, read-only; floats or long integers.
 
     >>> canonical(np.array([1, 2], np.int8)).dtype, canonical(np.ones(6, np.float16)[::2]).dtype
     (dtype('int64'), dtype('float32'))

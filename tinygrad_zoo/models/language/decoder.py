@@ -17,6 +17,7 @@ from ...tensor import tensor
 Attention: TypeAlias = Literal["flash", "formula", "elu", "cosine"]
 FeedForward: TypeAlias = Literal["relu", "gelu", "glu", "bilinear", "reglu", "geglu", "swiglu"]
 PLAIN: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+SHARP = 4.0  # by this q and k of linear attention start larger than those of softmax
 
 
 def attend(q: Any, k: Any, v: Any, kind: str) -> Any:
@@ -45,6 +46,9 @@ class Block(nn.Module):
         self.heads, self.attention = heads, attention
         self.attention_norm, self.feedforward_norm = nn.LayerNorm(d), nn.LayerNorm(d)
         self.qkv, self.out = nn.Linear(d, 3 * d, bias=False, rng=rng), nn.Linear(d, d, bias=False, rng=rng)
+        if attention == "elu":  # which is nearly constant where q and k are small: each query sees the mean of values
+            self.qkv.weight.data[: 2 * d] *= SHARP
+            self.qkv.weight.mark_written()
         if feedforward in PLAIN:
             self.feedforward: nn.Module = nn.FeedForward(d, expansion * d, PLAIN[feedforward](), rng=rng)
         else:

@@ -38,7 +38,7 @@ def heap_sort(values: Any, *, key: Callable[[Any], Any] | None = None, reverse: 
             return np.array(heap_sort(values.tolist(), reverse=reverse), values.dtype)
         from .compiled import heaps
 
-        made = heaps.sort(compiled.canonical(values)).astype(values.dtype, copy=False)
+        made = compiled.restored(heaps.sort(compiled.canonical(values)), values.dtype)
         return made[::-1].copy() if reverse else made
     heap = (MaxHeap if reverse else MinHeap)(values, key=key)
     return [heap.pop() for _ in range(len(heap))]
@@ -70,7 +70,7 @@ def k_way_merge(*runs: Any, key: Callable[[Any], Any] | None = None, reverse: bo
 
         ends = np.cumsum([0, *(run.size for run in runs)])
         values = compiled.canonical(compiled.without_nan(np.concatenate(runs), "k_way_merge"))
-        return heaps.merge(values, ends, reverse).astype(dtype, copy=False)
+        return compiled.restored(heaps.merge(values, ends, reverse), dtype)
     return _merged(runs, key, reverse)
 
 

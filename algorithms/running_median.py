@@ -246,7 +246,7 @@ def running_median(values: Any) -> Any:
         if compiled.enabled():
             from .compiled import medians
 
-            return _midpoints(*medians.running(_wide(x)), x.dtype)
+            return _midpoints(*medians.running(compiled.canonical(x)), x.dtype)
         return np.array(list(_running(x.tolist())), _median_dtype(x.dtype))
     return list(_running(values))
 
@@ -274,7 +274,7 @@ def sliding_median(values: Any, window: SupportsIndex) -> Any:
         return np.array(_sliding(x.tolist(), window), _median_dtype(x.dtype))
     from .compiled import medians
 
-    return _midpoints(*medians.sliding(_wide(x), window), x.dtype)
+    return _midpoints(*medians.sliding(compiled.canonical(x), np.argsort(x[:window]), window), x.dtype)
 
 
 def _sliding(values: Iterable[Any], window: int) -> list[Any]:
@@ -293,14 +293,10 @@ def _median_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
-def _wide(x: NDArray[Any]) -> NDArray[Any]:
-    """The loops are compiled for float64 and for 64-bit integers."""
-    return compiled.canonical(x.astype(np.float64, copy=False) if x.dtype.kind == "f" else x)
-
-
 def _midpoints(a: NDArray[Any], b: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`midpoint` of arrays that belong to the loops, in the dtype of a median of numbers of `dtype`."""
+    """`midpoint` of arrays that the loops made of numbers of `dtype`, in the dtype of their median."""
     if dtype.kind != "f":
+        a, b = (compiled.restored(x, np.dtype(np.uint64)) if dtype == np.uint64 else x for x in (a, b))
         # ⌊(a + b) / 2⌋ fits. Its halves of 32 bits are exact floats, and so is the lower one with the ½ that is left.
         floor = (a >> 1) + (b >> 1) + (a & b & 1)
         low = (floor & 0xFFFFFFFF).astype(np.float64) + 0.5 * ((a ^ b) & 1)

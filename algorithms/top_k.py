@@ -226,7 +226,7 @@ def _selected(caller: str, x: NDArray[Any], k: int, largest: bool, skip: bool) -
         return Selected(x[indices], indices)
     from .compiled import top_k as loops
 
-    values, indices, missing = loops.select(compiled.canonical(x), min(k, x.size), largest)
+    values, indices, missing = loops.select(compiled.canonical(x, single=True), min(k, x.size), largest)
     if missing >= 0 and not skip:
         raise ValueError(f'{caller}: NaN at index {missing} has no rank: leave it out, or give nan="skip"')
     if largest:  # the sort is stable: read from the back, so that of equals the first come last

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+_TOP = np.uint64(1 << 63)
 
 
 def enabled() -> bool:
@@ -62,14 +63,33 @@ def without_nan(values: NDArray[Any], caller: str) -> NDArray[Any]:
     return values
 
 
-def canonical(values: NDArray[Any]) -> NDArray[Any]:
-    """`values` in one of the few forms that loops are compiled for: contiguous, read-only; floats or long integers.
+def canonical(values: NDArray[Any], *, single: bool = False) -> NDArray[Any]:
+    """`values` in one of the few forms that loops are compiled for: contiguous, read-only, float64 or int64, in order.
+
+    Unsigned integers of 64 bits lose their half of the range, so that the order stays. `single` is for loops that are
+    compiled for float32 as well, which saves a copy.
 
     >>> canonical(np.array([1, 2], np.int8)).dtype, canonical(np.ones(6, np.float16)[::2]).dtype
-    (dtype('int64'), dtype('float32'))
+    (dtype('int64'), dtype('float64'))
     """
-    kind, size = values.dtype.kind, values.dtype.itemsize
-    name = ("float64" if size == 8 else "float32") if kind == "f" else "uint64" if (kind, size) == ("u", 8) else "int64"
-    view = np.ascontiguousarray(values, np.dtype(name)).view()
+    if values.dtype == np.uint64:
+        values = (values ^ _TOP).view(np.int64)
+    elif values.dtype.kind != "f":
+        values = values.astype(np.int64, copy=False)
+    else:
+        values = values.astype(np.float32 if single and values.dtype.itemsize <= 4 else np.float64, copy=False)
+    view = np.ascontiguousarray(values).view()
     view.flags.writeable = False
     return view
+
+
+def restored(made: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """What a loop made of canonical values, in the dtype that they had.
+
+    >>> restored(canonical(np.array([2**64 - 1], np.uint64)), np.dtype(np.uint64))
+    array([18446744073709551615], dtype=uint64)
+    """
+    if dtype == np.uint64:
+        unsigned: NDArray[Any] = made.view(np.uint64) ^ _TOP
+        return unsigned
+    return made.astype(dtype, copy=False)

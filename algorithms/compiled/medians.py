@@ -49,7 +49,8 @@ def running(x: Array) -> tuple[Array, Array]:
         if first < a:
             taken = min(a, MIDDLE // 2)
             a, m, b = _part_with(ordered, m, lower, a, 0, upper, b, max(0, m + taken - MIDDLE))
-            ordered[taken : taken + m] = ordered[:m].copy()
+            for j in range(m - 1, -1, -1):
+                ordered[taken + j] = ordered[j]
             for j in range(taken - 1, -1, -1):
                 a -= 1
                 ordered[j] = lower[0]
@@ -77,17 +78,18 @@ def _part_with(
     for j in range(highest):
         _rise_small(upper, ordered[m - 1 - j], b + j)
     m -= lowest + highest
-    if lowest:
-        ordered[:m] = ordered[lowest : lowest + m].copy()
+    for j in range(m if lowest else 0):
+        ordered[j] = ordered[lowest + j]
     return a + lowest, m, b + highest
 
 
 @jit
-def sliding(x: Array, window: int) -> tuple[Array, Array]:
+def sliding(x: Array, order: Array, window: int) -> tuple[Array, Array]:
     """The lower and the upper middle of every x[i : i + window]: O(n log window) by two heaps that know every place.
 
     The value that enters takes the place of the one that leaves, and moves from there: both halves keep their sizes.
-    Values that come and go on the same side of the middle move O(1) places on average.
+    Values that come and go on the same side of the middle move O(1) places on average. `order` is that of the first
+    window.
     """
     n = x.size - window + 1
     low, high = np.empty(n, x.dtype), np.empty(n, x.dtype)
@@ -95,7 +97,6 @@ def sliding(x: Array, window: int) -> tuple[Array, Array]:
     lower, upper = np.empty(a, x.dtype), np.empty(b, x.dtype)
     # Which value stands at each place, by its index modulo the window; and where each stands: above, as -1 - place.
     lower_of, upper_of, where = np.empty(a, np.int64), np.empty(b, np.int64), np.empty(window, np.int64)
-    order = np.argsort(x[:window])
     for i in range(a):
         _put(lower, lower_of, where, i, x[order[a - 1 - i]], order[a - 1 - i], False)
     for i in range(b):

@@ -87,7 +87,7 @@ def _beats(block: Array, threshold: Any, largest: bool) -> bool:
 def _compact(values: Array, indices: Array, n: int, k: int, largest: bool) -> Any:
     """Keep the best k of the first n in place and in order, of equals the first ones; returns the k-th best value."""
     place = n - k if largest else k - 1
-    threshold = np.partition(values[:n], place)[place]
+    threshold = _nth(values[:n].copy(), place)
     better = 0
     for j in range(n):
         better += values[j] > threshold if largest else values[j] < threshold
@@ -104,3 +104,28 @@ def _compact(values: Array, indices: Array, n: int, k: int, largest: bool) -> An
         values[kept], indices[kept] = value, indices[j]
         kept += 1
     return threshold
+
+
+@jit
+def _nth(x: Array, place: int) -> Any:
+    """What would stand at `place` were x in order: by parting x around one of its values, and then that part. O(n)."""
+    first, last = 0, x.size - 1
+    while first < last:
+        pivot = x[(first + last) // 2]
+        i, j = first, last
+        while i <= j:
+            while x[i] < pivot:
+                i += 1
+            while pivot < x[j]:
+                j -= 1
+            if i <= j:
+                x[i], x[j] = x[j], x[i]
+                i += 1
+                j -= 1
+        if place <= j:
+            last = j
+        elif place >= i:
+            first = i
+        else:
+            break
+    return x[place]

@@ -139,6 +139,6 @@ RECIPE = Recipe(
     step=step,
     evaluate=evaluate,
     baseline=baseline,
-    bar=Bar(metric="test_nll", at_most=1.7, seeds=3),
+    bar=Bar(metric="test_nll", at_most=1.45, seeds=3),
     figure=figure,
 )

@@ -98,9 +98,9 @@ def figure(state: State[Settings, Decoder], path: Path) -> None:
     drawn = continued(model, black, SIDE * SIDE, state.rng)
     half = 1 + SIDE * SIDE // 2
     given = windows[:6]
-    completed = [continued(model, given[:, :half], SIDE * SIDE // 2, state.rng) for _ in range(4)]
+    completed = continued(model, given[:, :half].repeat(4, axis=0), SIDE * SIDE // 2, state.rng).reshape(6, 4, -1)
     upper = np.pad(given[:, :half], ((0, 0), (0, SIDE * SIDE // 2)))
-    rows = np.stack([upper, *completed, given], axis=1)  # (6, 6, 65): a digit a row
+    rows = np.concatenate([upper[:, None], completed, given[:, None]], axis=1)  # (6, 6, 65): a digit a row
 
     fig, (curves, costs, samples, completions) = plotting.figure((1, 4), size=4)
     plotting.curve_panel(curves, state.history, "loss", title="nats a pixel, training batches")

@@ -15,6 +15,7 @@ from ..dispatch import Array, module
 from ..jit import COMPILED
 
 _FLOPS = {4: 60.0, 8: 30.0}  # in a nanosecond, of one thread, by itemsize: what an estimate of the time needs
+_KEYS = 64  # of a block, backward: the two tiles of a block, of weights and their gradients, stay in the nearest caches
 _NOBODY = np.empty((0, 0), np.uint8)
 
 
@@ -51,8 +52,8 @@ def attention(
     work = batch * heads * queries * keys * (columns + values) * (1 if causal else 2)
     parts = min(threads.parts(work / _FLOPS[dtype.itemsize]), batch * heads * -(-queries // block_q))
     cpu.attention[dtype, parts](
-        q, k, v, _flags(hidden), out, normalizers, dtype.type(scale), causal, block_q, block_k, cpu.pack[dtype], cpu.attend[dtype],
-        module(gemm.__name__).panel[dtype], parts,
+        q, k, v, _flags(hidden), out, normalizers, dtype.type(scale), causal, block_q, block_k, cpu.pack[dtype],
+        cpu.attend[dtype], module(gemm.__name__).panel[dtype], parts,
     )  # fmt: skip
     return out, normalizers
 
@@ -71,7 +72,7 @@ def attention_pulled(
     if (cpu := _served(q, k, v, g)) is None:
         return None
     dtype, (batch, heads, queries, columns), (keys, values) = q.dtype, q.shape, v.shape[2:]
-    block_q, block_k = min(block_q, queries), min(block_k, keys)
+    block_q, block_k = min(block_q, queries), min(block_k, keys, _KEYS)
     work = batch * heads * queries * keys * (3 * columns + 2 * values) * (1 if causal else 2)
     parts, blocks = threads.parts(work / _FLOPS[dtype.itemsize]), -(-keys // block_k)
     shares = min(-(-parts // (batch * heads)), blocks)  # of the keys of a head, where there are fewer heads than parts
@@ -81,8 +82,8 @@ def attention_pulled(
     gq = np.empty((shares, batch, heads, queries, -(-columns // panel) * panel), dtype)
     gk, gv = _like(k, columns), _like(v, values)
     cpu.attention_pulled[dtype, parts](
-        q, k, v, _flags(hidden), out, normalizers, g, gq, gk, gv, dtype.type(scale), causal, block_q, block_k, cpu.pack[dtype],
-        cpu.pull[dtype], module(gemm.__name__).panel[dtype], parts,
+        q, k, v, _flags(hidden), out, normalizers, g, gq, gk, gv, dtype.type(scale), causal, block_q, block_k,
+        cpu.pack[dtype], cpu.pull[dtype], module(gemm.__name__).panel[dtype], parts,
     )  # fmt: skip
     return (gq[0] if shares == 1 else gq.sum(axis=0))[..., :columns], gk, gv
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import heap_machines
-from counting import Counter
+from benchmarks.growth import Counter
 from tinygrad_zoo.algorithms import compiled
 from tinygrad_zoo.algorithms.heap_sort import heap_sort, k_way_merge
 from tinygrad_zoo.algorithms.heaps import IndexedHeap, MaxHeap, MinHeap

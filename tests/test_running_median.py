@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import heap_machines
-from counting import Counter
+from benchmarks.growth import Counter
 from tinygrad_zoo.algorithms.compiled import medians
 from tinygrad_zoo.algorithms.running_median import (
     MedianFinder,

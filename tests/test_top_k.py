@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import heap_machines
-from counting import Counter
+from benchmarks.growth import Counter
 from test_heaps import ARRAYS, numbers
 from tinygrad_zoo.algorithms.compiled import top_k as loops
 from tinygrad_zoo.algorithms.heap_sort import heap_sort

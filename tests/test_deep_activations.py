@@ -30,6 +30,7 @@ DATA = RECIPE.data(RECIPE.config, np.random.default_rng(0))
 UNDRAWN = dataclasses.replace(RECIPE, baseline=lambda data: {}, figure=lambda state, path: None)
 
 
+@pytest.mark.train
 def test_the_recipe_meets_its_bar(tmp_path: Path) -> None:
     assert find("activations") is RECIPE and find("P3") is RECIPE
     runs = [fit(RECIPE, seed=0, out=tmp_path / "0", progress=False)]

@@ -19,6 +19,7 @@ from tinygrad_zoo.training import fit
 UNDRAWN = dataclasses.replace(RECIPE, figure=lambda state, path: None)
 
 
+@pytest.mark.train
 def test_the_recipe_meets_its_bar(tmp_path: Path) -> None:
     assert find("C7") is find("deformable_cnn") is RECIPE
     runs = [fit(RECIPE, seed=0, out=tmp_path / "0", progress=False)]

@@ -24,6 +24,7 @@ UNDRAWN = dataclasses.replace(RECIPE, figure=lambda state, path: None)
 SPLIT = RECIPE.data(RECIPE.config, np.random.default_rng(0))
 
 
+@pytest.mark.train
 def test_the_recipe_meets_its_bar(tmp_path: Path) -> None:
     assert find("digits_autoencoder") is RECIPE and find("C5") is RECIPE
     runs = [fit(RECIPE, seed=0, out=tmp_path / "0", progress=False)]

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import tinygrad_zoo as tz
 from tinygrad_zoo.models.classification import digits_mlp
@@ -16,6 +17,7 @@ from tinygrad_zoo.training import fit
 UNDRAWN = dataclasses.replace(RECIPE, baseline=lambda data: {}, figure=lambda state, path: None)
 
 
+@pytest.mark.train
 def test_the_recipe_meets_its_bar(tmp_path: Path) -> None:
     assert find("digits_cnn") is RECIPE
     runs = [fit(RECIPE, seed=0, out=tmp_path / "0", progress=False)]

@@ -81,7 +81,8 @@ The character-level Transformer (`tinygrad-zoo train {RECIPE.name} --set feedfor
 block of arXiv 2002.05202. A gated block has two matrices in front where a plain one has one, so it gets two thirds of
 the hidden units, and all networks have about as many parameters. Numbers are the test loss in nats a character, lower
 is better, the best median first. Counts of three characters in a row reach {triples:.4f}, and the recipe's own
-{config.steps} steps less than {RECIPE.bar.at_most}. With {SEEDS} seeds, differences below the spread of a row say nothing.
+{config.steps} steps less than {RECIPE.bar.at_most}. With {SEEDS} seeds, differences below the spread of a row say
+nothing.
 
 {body}
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 import oracles
 import tinygrad_zoo as tz
+from test_boxes import python_calls
 from test_roi import (
     CASES,
     COMPILED,
@@ -20,7 +21,6 @@ from test_roi import (
     close,
     golden,
     mutant,
-    python_calls,
     with_gradients,
 )
 from tinygrad_zoo.errors import ShapeError, UsageError

@@ -102,7 +102,7 @@ class _Planted:
             results[i] = planted
         else:
             other = [g for j, g in enumerate(results) if self.plant.fault == self.op.signature.argument(j)]
-            if not other or other[0] is None or other[0].shape != results[i].shape:
+            if not other or other[0] is None or other[0].shape != results[i].shape or not other[0].size:
                 return results
             results[i] = other[0]
             self.changed += 1

@@ -65,9 +65,9 @@ def chow_liu_tree(
     """The tree of greatest mutual information (Chow and Liu 1968), a maximum spanning tree, of data (n, d).
 
     Variables are whole numbers from 0, or truth values; `n_values` is how many values each has (default: as many as
-    occur, the greatest and those below it). `smoothing` is added to every count, of pairs for the mutual information and
-    of values for the tables; without it, likelihood is greatest, and 0 for what did not occur. O(n K²) time for K values
-    of all variables together, O(K²) memory. Raises ValueError for other data.
+    occur, the greatest and those below it). `smoothing` is added to every count, of pairs for the mutual information
+    and of values for the tables; without it, likelihood is greatest, and 0 for what did not occur. O(n K²) time for K
+    values of all variables together, O(K²) memory. Raises ValueError for other data.
 
     >>> tree = chow_liu_tree([[0, 0, 1], [1, 1, 0], [0, 0, 0], [1, 1, 1]])
     >>> tree.parents.tolist()
@@ -132,7 +132,7 @@ def _mutual_information(counts: Any, starts: Any, values: Any, n: int, smoothing
 
 
 def _pair_counts(rows: NDArray[np.int64], values: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """How often each value of each variable (rows) meets each value of each other one (columns), and where they start."""
+    """How often each value of each variable (rows) meets each value of each one (columns), and where these start."""
     starts = np.concatenate([[0], np.cumsum(values)[:-1]])
     indicators = np.zeros((len(rows), values.sum()))
     indicators[np.arange(len(rows))[:, None], rows + starts] = 1

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import choice
 from .prim import euclidean_spanning_tree, prim
 from .union_find import DisjointSet
 
@@ -25,8 +26,7 @@ def single_linkage(
     array([[0., 2., 1., 2.],
            [1., 3., 4., 3.]])
     """
-    if metric not in ("euclidean", "precomputed"):
-        raise ValueError(f"single_linkage: expected metric 'euclidean' or 'precomputed', got {metric!r}")
+    choice("single_linkage", "metric", metric, ("euclidean", "precomputed"))
     given = np.asarray(data)
     if not len(given):
         raise ValueError("single_linkage: expected at least one point, got none")

@@ -5,7 +5,8 @@ A graph is one of
 - `n, edges`: the number of nodes, and any iterable of (u, v, weight), or of (u, v), whose weight is 1;
 - `n, edges, weights`: the pairs, and their weights beside them. Where the pairs are an integer array (m, 2), the answer
   is made of arrays too, by compiled loops where there are some;
-- a SciPy sparse matrix: its stored entries are edges, explicit zeros among them. Of (i, j) and (j, i) the lighter counts;
+- a SciPy sparse matrix: its stored entries are edges, explicit zeros among them. Of (i, j) and (j, i) the lighter
+  counts;
 - a square NumPy array of floats, symmetric, `inf` where there is no edge; the diagonal is not looked at;
 - an undirected NetworkX graph or multigraph, whose nodes may be anything; an edge without "weight" weighs 1.
 
@@ -95,7 +96,7 @@ def read(caller: str, graph: Graph, edges: Any = None, weights: Any = None) -> E
     if hasattr(graph, "is_directed") and hasattr(graph, "edges"):
         return _from_networkx(caller, graph)
     raise TypeError(
-        f"{caller}: expected a graph, got {type(graph).__name__}: write {caller}(n, edges) with (u, v, weight) in edges, "
+        f"{caller}: expected a graph, got {type(graph).__name__}: write {caller}(n, edges) with edges (u, v, weight), "
         f"{caller}(n, edges, weights) with arrays, or give a SciPy sparse matrix, a square array or a NetworkX graph"
     )
 
@@ -127,7 +128,9 @@ def _from_list(caller: str, n: int, edges: Iterable[Any], weights: Iterable[Any]
     for edge in edges:
         u, v, *weight = edge
         if len(weight) > 1 or (weight and weights is not None):
-            raise ValueError(f"{caller}: expected edges (u, v, weight), or (u, v) and their weights beside, got {edge!r}")
+            raise ValueError(
+                f"{caller}: expected edges (u, v, weight), or (u, v) and their weights beside, got {edge!r}"
+            )
         if not (0 <= u < n and 0 <= v < n):
             raise ValueError(f"{caller}: edge {edge!r} joins no nodes among 0 to {n - 1}")
         ends.append((int(u), int(v)))
@@ -142,14 +145,16 @@ def _checked(caller: str, weights: list[Any], m: int) -> list[Any]:
         raise ValueError(f"{caller}: {m} edges have {len(weights)} weights: expected one for each")
     for i, weight in enumerate(weights):
         if weight != weight:
-            raise ValueError(f"{caller}: the weight of edge {i} is NaN, which has no place in an order: leave the edge out")
+            raise ValueError(
+                f"{caller}: the weight of edge {i} is NaN, which has no place in an order: leave the edge out"
+            )
     return weights
 
 
 def _from_arrays(caller: str, n: int, edges: NDArray[Any], weights: Any) -> Edges:
     if edges.ndim != 2 or edges.shape[1] != 2 or edges.dtype.kind not in "iu":
         raise ValueError(
-            f"{caller}: expected edges as integers (m, 2), and weights (m,) beside them, got {edges.dtype} {edges.shape}"
+            f"{caller}: expected edges as integers (m, 2), and weights (m,) beside, got {edges.dtype} {edges.shape}"
         )
     if len(edges) > MOST_NODES:
         raise ValueError(f"{caller}: expected at most {MOST_NODES} edges, got {len(edges)}")

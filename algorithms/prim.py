@@ -1,8 +1,9 @@
 """Prim's algorithm: a tree grows from a root, each time by the lightest edge that leaves it.
 
 Three ways to find that edge, which find the same one: `lazy` keeps all edges that left the tree in a heap, and skips
-those whose other end has joined since; `indexed` keeps each node beside the tree once, with its lightest edge, and lowers
-its key as lighter ones appear; `dense` looks through all nodes. Where the graph is not connected, the next tree starts.
+those whose other end has joined since; `indexed` keeps each node beside the tree once, with its lightest edge, and
+lowers its key as lighter ones appear; `dense` looks through all nodes. Where the graph is not connected, the next tree
+starts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import compiled
+from .checks import choice
 from .graphs import Edges, Graph, read, square
 from .heaps import IndexedHeap, MinHeap
 from .spanning_tree import Forest, forest
@@ -40,8 +42,7 @@ def prim(
     >>> prim(np.array([[0.0, 2.0, np.inf], [2.0, 0.0, -1.0], [np.inf, -1.0, 0.0]]), method="dense").edges.tolist()
     [[0, 1], [1, 2]]
     """
-    if method not in _GROW:
-        raise ValueError(f"prim: expected method 'lazy', 'indexed' or 'dense', got {method!r}")
+    choice("prim", "method", method, tuple(_GROW))
     if isinstance(graph, np.ndarray) and method == "dense" and compiled.enabled():
         return _of_matrix(graph, edges, weights, roots)
     found = read("prim", graph, edges, weights)

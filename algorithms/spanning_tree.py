@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import compiled
+from .checks import choice
 from .graphs import Edges, Graph, read
 from .union_find import DisjointSet
 
@@ -52,15 +53,17 @@ class Forest:
 
 def forest(graph: Edges, chosen: Any) -> Forest:
     """The Forest of the edges numbered `chosen` of `graph`: O(n)."""
+    index: Any
+    edges: Any
     if graph.arrays:
         index = np.asarray(chosen, np.int64)
         weights = graph.weights[index]
-        edges: Any = graph.ends[index].astype(np.int64)
+        edges = graph.ends[index].astype(np.int64)
         total = weights.sum(dtype=np.float64 if weights.dtype.kind == "f" else None).item()
     else:
         index, edges = list(chosen), [graph.ends[e] for e in chosen]
         weights = [graph.weights[e] for e in chosen]
-        total = sum(weights, start=0)
+        total = sum(weights[1:], weights[0]) if weights else 0
         if graph.names is not None:
             edges = [(graph.names[u], graph.names[v]) for u, v in edges]
     return Forest(edges, total, graph.n - len(index), weights, index if graph.listed else None)
@@ -80,36 +83,38 @@ def kruskal(
     >>> kruskal(3, np.array([[0, 1], [1, 2], [0, 2]]), np.array([0.5, -1.0, 0.0])).edges.tolist()
     [[1, 2], [0, 2]]
     """
-    if method not in (None, "sort", "filter"):
-        raise ValueError(f"kruskal: expected method 'sort' or 'filter', got {method!r}")
     found = read("kruskal", graph, edges, weights)
     if method is None:
         method = "filter" if found.arrays else "sort"
+    filtered = choice("kruskal", "method", method, ("sort", "filter")) == "filter"
     if found.arrays and compiled.enabled():
-        return forest(found, _compiled_kruskal(found, method == "filter"))
+        return forest(found, _compiled_kruskal(found, filtered))
     ends, values = found.lists()
     sets = DisjointSet(found.n)
     chosen: list[int] = []
-    for run in _filtered(ends, values, sets) if method == "filter" else [range(len(ends))]:
+    for run in _filtered(ends, values, sets) if filtered else [range(len(ends))]:
         for e in sorted(run, key=values.__getitem__):  # stable: of equals the first comes first
             if sets.union(*ends[e]):
                 chosen.append(e)
     return forest(found, chosen)
 
 
-FEW = 32  # edges that are sorted rather than divided
+FEW, SAMPLE = 32, 15  # edges that are sorted rather than divided; of more, how many give the pivot
 
 
 def _filtered(ends: list[tuple[int, int]], weights: list[Any], sets: DisjointSet) -> Any:
-    """The edges in runs, each no lighter than the one before; those that have become useless meanwhile are left out."""
+    """The edges in runs, each no lighter than the one before, without those that have become useless meanwhile."""
     waiting = [list(range(len(ends)))]
     while waiting:
         run = [e for e in waiting.pop() if not sets.connected(*ends[e])]
         if len(run) <= FEW:
             yield run
             continue
-        pivot = weights[sorted((run[0], run[len(run) // 2], run[-1]), key=weights.__getitem__)[1]]
-        lighter, equal, heavier = [], [], []
+        sample = sorted(run[:: 1 + len(run) // SAMPLE], key=weights.__getitem__)
+        pivot = weights[sample[len(sample) // 2]]
+        lighter: list[int] = []
+        equal: list[int] = []
+        heavier: list[int] = []
         for e in run:
             (lighter if weights[e] < pivot else heavier if pivot < weights[e] else equal).append(e)
         if len(equal) == len(run):  # in their order already
@@ -140,7 +145,7 @@ def boruvka(graph: Graph, edges: Any = None, weights: Any = None) -> Forest:
     ends, values = found.lists()
     sets = DisjointSet(found.n)
     chosen: list[int] = []
-    left = range(len(ends))
+    left: Any = range(len(ends))
     while True:
         lightest: dict[int, int] = {}  # the way out of each tree
         outside = []
@@ -186,7 +191,9 @@ def second_best_spanning_tree(graph: Graph, edges: Any = None, weights: Any = No
         if best is None or more < best[0]:
             best = (more, place, e)
     if best is None:
-        raise ValueError("second_best_spanning_tree: the graph has one spanning forest only, for no edge closes a cycle")
+        raise ValueError(
+            "second_best_spanning_tree: the graph has one spanning forest only, for no edge closes a cycle"
+        )
     _, place, e = best
     return forest(found, [*chosen[:place], *chosen[place + 1 :], e])
 
@@ -231,9 +238,9 @@ class _GrownSets:
 def count_spanning_trees(graph: Graph, edges: Any = None, weights: Any = None) -> int:
     """How many spanning trees a graph has, exactly: any cofactor of its Laplacian (Kirchhoff 1847). O(n³).
 
-    Weights do not matter; parallel edges are told apart, self-loops belong to no tree, and a graph that is not connected
-    has none. The determinant is found without fractions (Bareiss 1968), in integers of Python, which do not overflow.
-    ValueError for a graph without nodes.
+    Weights do not matter; parallel edges are told apart, self-loops belong to no tree, and a graph that is not
+    connected has none. The determinant is found without fractions (Bareiss 1968), in integers of Python, which do not
+    overflow. ValueError for a graph without nodes.
 
     >>> count_spanning_trees(5, [(u, v) for v in range(5) for u in range(v)]) == 5**3  # Cayley: n ** (n − 2)
     True
@@ -243,11 +250,10 @@ def count_spanning_trees(graph: Graph, edges: Any = None, weights: Any = None) -
         raise ValueError("count_spanning_trees: expected at least one node, got 0")
     laplacian = [[0] * found.n for _ in range(found.n)]
     for u, v in found.lists()[0]:
-        if u != v:
-            laplacian[u][u] += 1
-            laplacian[v][v] += 1
-            laplacian[u][v] -= 1
-            laplacian[v][u] -= 1
+        laplacian[u][u] += 1
+        laplacian[v][v] += 1
+        laplacian[u][v] -= 1  # a self-loop cancels itself
+        laplacian[v][u] -= 1
     rows = [row[:-1] for row in laplacian[:-1]]
     before = 1
     for k in range(len(rows)):

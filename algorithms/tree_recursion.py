@@ -1,9 +1,9 @@
 """What is found on a tree by recursion, written by one template: `walk`, and eight small questions that it answers.
 
-A visit is a generator function. What it is given besides the node are its **parameters**; it asks for what lies below by
-`yield child, *parameters` and is sent the answer; it **returns early** by not asking any further; and what it returns is
-its **customised value**. It reads as a recursive function does, and `walk` runs it on a stack of its own, so that depth
-is bounded by memory and not by the interpreter's limit.
+A visit is a generator function. What it is given besides the node are its **parameters**; it asks for what lies below
+by `yield child, *parameters` and is sent the answer; it **returns early** by not asking any further; and what it
+returns is its **customised value**. It reads as a recursive function does, and `walk` runs it on a stack of its own, so
+that depth is bounded by memory and not by the interpreter's limit.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def depth(root: Node) -> int:
     def visit(node: Node) -> Visit[int]:
         if node is None:
             return 0
-        return 1 + max((yield (node.left,)), (yield (node.right,)))
+        left: int = yield (node.left,)
+        right: int = yield (node.right,)
+        return 1 + max(left, right)
 
     return walk(root, visit)
 
@@ -91,7 +93,7 @@ def is_search_tree(root: Node) -> bool:
             return True
         if (above is not None and not above.val < node.val) or (below is not None and not node.val < below.val):
             return False
-        return (yield node.left, above, node) and (yield node.right, node, below)
+        return bool((yield node.left, above, node) and (yield node.right, node, below))
 
     return walk(root, visit, None, None)
 

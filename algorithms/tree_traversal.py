@@ -9,7 +9,8 @@
 | `color` | yes | yes | yes | yes | O(n) | O(h), twice that of `unified`; O(width) for level order |
 | `morris` | yes | yes | yes | | O(n) | O(1); the tree is changed on the way, and as it was at the end |
 
-h is the height. `ArrayTree`s are traversed by compiled loops, and by a method that is named as the nodes they stand for.
+h is the height. `ArrayTree`s are traversed by compiled loops, and by a method that is named as the nodes they stand
+for.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ def _color(order: Order) -> Callable[[Node], Nodes]:
     """
 
     def traverse(root: Node) -> Nodes:
-        stack, marked = [root], set()
+        stack, marked = [root], set[int]()
         while stack:
             node = stack.pop()
             if node is None:
@@ -297,21 +298,19 @@ def _morris_post(root: Node) -> Nodes:
     return _to_the_end(threaded())
 
 
-def _turned(node: TreeNode[Any]) -> TreeNode[Any]:
+def _turned(here: Node) -> Node:
     """Turn a right edge round, as a linked list: O(its length) time, O(1) memory. Returns its other end."""
     before: Node = None
-    here: Node = node
     while here is not None:
         here.right, before, here = before, here, here.right
-    assert before is not None
     return before
 
 
 def _to_the_end(walking: Nodes) -> Nodes:
     """The same nodes; who stops before the last leaves a tree that is as it was, for the walk goes on without him."""
     try:
-        for node in walking:
-            yield node  # noqa: UP028 (`yield from` would close the walk where it stands)
+        for node in walking:  # noqa: UP028 (`yield from` would close the walk where it stands)
+            yield node
     finally:
         for _ in walking:
             pass

@@ -26,11 +26,9 @@ class TreeNode(Generic[Value]):
     (2, None)
     """
 
-    __slots__ = ("val", "left", "right")
+    __slots__ = ("left", "right", "val")
 
-    def __init__(
-        self, val: Value, left: TreeNode[Value] | None = None, right: TreeNode[Value] | None = None
-    ) -> None:
+    def __init__(self, val: Value, left: TreeNode[Value] | None = None, right: TreeNode[Value] | None = None) -> None:
         self.val, self.left, self.right = val, left, right
 
     def __repr__(self) -> str:
@@ -53,10 +51,10 @@ class TreeNode(Generic[Value]):
 class ArrayTree:
     """A tree of nodes 0 … n − 1: `left[i]` and `right[i]` are the children of node i, −1 where there is none.
 
-    `root` is the node without a parent, −1 of a tree without nodes; it is found where it is not given. `values` (n,), if given,
-    are what the nodes hold, which is otherwise their numbers. Nodes that the root does not reach are allowed. Raises
-    ValueError where a child is no node, or has two parents, or the root has one. `sklearn`'s `tree_.children_left` and
-    `tree_.children_right` are such arrays.
+    `root` is the node without a parent, −1 of a tree without nodes; it is found where it is not given. `values` (n,),
+    if given, are what the nodes hold, which is otherwise their numbers. Nodes that the root does not reach are allowed.
+    Raises ValueError where a child is no node, or has two parents, or the root has one. `sklearn`'s
+    `tree_.children_left` and `tree_.children_right` are such arrays.
 
     >>> ArrayTree([1, -1, -1], [2, -1, -1]).root
     0
@@ -117,8 +115,7 @@ class ArrayTree:
         levels = list(by_level(root))
         number = {id(node): i for i, node in enumerate(levels)}
         number[id(None)] = NONE
-        sides = ([number[id(child)] for child in side] for side in zip(*((n.left, n.right) for n in levels)))
-        left, right = sides if levels else ([], [])
+        left, right = [number[id(node.left)] for node in levels], [number[id(node.right)] for node in levels]
         return cls(left, right, values=np.array([node.val for node in levels]))
 
 
@@ -127,7 +124,9 @@ def _side(name: str, side: ArrayLike) -> NDArray[np.int32]:
     if given.ndim != 1 or (given.size and given.dtype.kind not in "iu") or given.size > np.iinfo(np.int32).max:
         raise ValueError(f"ArrayTree: expected {name} as integers (n,), got {given.dtype} {given.shape}")
     if given.size and (given.max() > np.iinfo(np.int32).max or given.min() < NONE):
-        raise ValueError(f"ArrayTree: expected {name} to hold nodes, or −1 for none, got {given.min()} to {given.max()}")
+        raise ValueError(
+            f"ArrayTree: expected {name} to hold nodes, or −1 for none, got {given.min()} to {given.max()}"
+        )
     return np.ascontiguousarray(given, np.int32)
 
 
@@ -175,18 +174,23 @@ class Codec:
         """The tree of a text: O(n). ValueError where it is none."""
         values = json.loads(text)
         if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
-            raise ValueError(f"Codec.deserialize: expected a list of values, as in '[1, 2, null, 3]', got {text[:40]!r}")
+            raise ValueError(
+                f"Codec.deserialize: expected a list of values, as in '[1, 2, null, 3]', got {text[:40]!r}"
+            )
         if not values:
             return None
         nodes = [None if value is None else TreeNode(value) for value in values]
-        parents = (node for node in nodes if node is not None)
         root = nodes[0]
+        parents = deque([] if root is None else [root])
         for i in range(1, len(nodes), 2):
-            parent = next(parents, None)
-            if parent is None:
-                raise ValueError(f"Codec.deserialize: value {i} of {text[:40]!r} has no parent: too many null before it")
+            if not parents:
+                raise ValueError(
+                    f"Codec.deserialize: value {i} of {text[:40]!r} has no parent: too many null before it"
+                )
+            parent = parents.popleft()
             parent.left = nodes[i]
             parent.right = nodes[i + 1] if i + 1 < len(nodes) else None
+            parents += [child for child in (parent.left, parent.right) if child is not None]
         return root
 
 
@@ -227,8 +231,8 @@ def _rebuilt(
 ) -> TreeNode[Value] | None:
     """Each value of the pre-order is the near child of the one before, until the in-order says that nothing is nearer.
 
-    `open_` holds the nodes whose far side is still to come: those that the in-order has reached are closed first, and the
-    last of them is the parent.
+    `open_` holds the nodes whose far side is still to come: those that the in-order has reached are closed first, and
+    the last of them is the parent.
     """
     if len(set(preorder)) != len(preorder):
         raise ValueError(f"{caller}: expected values that all differ: with equal ones, two orders fit several trees")

@@ -1,8 +1,8 @@
 """Disjoint sets that only grow together (union–find), and the connected components of a graph by them.
 
-Each set is a tree whose root stands for it; `find` climbs to the root. Two ideas keep the climb short. **Union by rank**
-hangs the lower tree below the higher one, so a tree of height h has at least 2ʰ elements. **Path halving** makes every
-other element on a climb point to its grandparent. Together n operations cost O(n α(n)), where α, the inverse of
+Each set is a tree whose root stands for it; `find` climbs to the root. Two ideas keep the climb short. **Union by
+rank** hangs the lower tree below the higher one, so a tree of height h has at least 2ʰ elements. **Path halving** makes
+every other element on a climb point to its grandparent. Together n operations cost O(n α(n)), where α, the inverse of
 Ackermann's function, is at most 4 for any n there will ever be (Tarjan and van Leeuwen 1984). Nothing recurses.
 """
 

@@ -31,7 +31,7 @@ LAYERS = [
     ),
     *("gradient_estimators", "stochastic_approximation", "optimal_transport", "integrate"),
     *("plotting", "recipe", "models"),
-    *("training", "distributed", "testing", "cli", "__main__"),
+    *("training", "distributed", "testing", "demos", "cli", "__main__"),
 ]
 ISOLATED = {"kernels", "algorithms"}  # they import nothing of ours
 UNKNOWN_TO = {"autograd": {"kernels"}}  # the core knows no device

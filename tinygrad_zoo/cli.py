@@ -1,4 +1,6 @@
-"""The command line: `tinygrad-zoo list | train NAME | check [OP] | info | warmup`, also as `python -m tinygrad_zoo`.
+"""The command line: `tinygrad-zoo list | train NAME | check [OP] | algorithms [NAME] | info | warmup`.
+
+It is `python -m tinygrad_zoo` too.
 
 Exit codes: 0; 1 where a check failed; 2 for an error, told in one line (`--debug` shows where it was raised); 130 after
 Ctrl-C and 143 after SIGTERM.
@@ -89,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="one JSON object a line")
     check.set_defaults(run=_check)
 
+    algorithms = commands.add_parser(
+        "algorithms", parents=[common], help="run a classic algorithm on a small example and draw it"
+    )
+    algorithms.add_argument("name", nargs="?", metavar="NAME", help="which one (default: list them)")
+    algorithms.add_argument("--out", type=Path, metavar="FILE", help="the PNG file (default: NAME.png)")
+    algorithms.set_defaults(run=_algorithms)
+
     info = commands.add_parser("info", parents=[common], help="versions, devices, threads, kernels")
     info.set_defaults(run=_info)
 
@@ -165,6 +174,18 @@ def _check(options: argparse.Namespace) -> int:
     if not options.json:
         print(f"{count} checked, {failed} failed")
     return 1 if failed else 0
+
+
+def _algorithms(options: argparse.Namespace) -> int:
+    from . import demos
+
+    if options.name is None:
+        _print_table(("name", "what it shows"), demos.described())
+        return 0
+    path, caption = demos.run(options.name, options.out)
+    print(caption)
+    print(path)
+    return 0
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
 """Minimum spanning forests of graphs in arrays: filter-Kruskal for lists of edges, Prim for matrices and points.
 
 Weights are compared as integers: the bits of a float, read as an integer, are in the order of the floats once those of
-the negative ones are turned round. So ties are ties, a radix sort serves for all types, and the smallest of many is found
-many at a time. Of equal weights the edge that comes first in the list is the lighter: the forest is one and the same
-whatever algorithm finds it.
+the negative ones are turned round. So ties are ties, a radix sort serves for all types, and the smallest of many is
+found many at a time. Of equal weights the edge that comes first in the list is the lighter: the forest is one and the
+same whatever algorithm finds it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ INFINITE = np.int64(0x7FF0000000000000)  # the bits of inf
 
 # ---- Kruskal
 @jit
-def kruskal(n: int, ends: Array, bits: Array, kind: int, filtered: bool) -> Array:
+def kruskal(n: Any, ends: Array, bits: Array, kind: int, filtered: bool) -> Array:
     """The numbers of the forest's edges, from the lightest to the heaviest.
 
-    `bits` (m,) uint64 are the weights: of kind 0 unsigned integers, 1 signed ones, 2 float64. In each round the lightest
-    edges that are left, about twice as many as there are sets, are sorted and joined; those of the rest whose ends have
-    met are dropped unsorted. A quarter of the edges or more goes in each round, so the rounds cost O(m) and the sorting
-    far less than O(m log m) where m is large beside n.
+    `bits` (m,) uint64 are the weights: of kind 0 unsigned integers, 1 signed ones, 2 float64. In each round the
+    lightest edges that are left, about twice as many as there are sets, are sorted and joined; those of the rest whose
+    ends have met are dropped unsorted. A quarter of the edges or more goes in each round, so the rounds cost O(m) and
+    the sorting far less than O(m log m) where m is large beside n.
     """
     keys, left = np.empty(bits.size, np.uint64), np.empty(bits.size, np.int32)
     k = 0
@@ -124,7 +124,7 @@ def _radix_sort(keys: Array, names: Array, other_keys: Array, other_names: Array
     swapped = False
     for d in range(PASSES):
         shift = np.uint64(d) * DIGIT
-        if n and counts[d, (keys[0] >> shift) & np.uint64(BUCKETS - 1)] == n:
+        if counts[d, (keys[0] >> shift) & np.uint64(BUCKETS - 1)] == n:
             continue
         start = 0
         for bucket in range(BUCKETS):
@@ -132,9 +132,9 @@ def _radix_sort(keys: Array, names: Array, other_keys: Array, other_names: Array
             counts[d, bucket] = start
             start += count
         for i in range(n):
-            bucket = np.int64((keys[i] >> shift) & np.uint64(BUCKETS - 1))
-            at = counts[d, bucket]
-            counts[d, bucket] = at + 1
+            digit = (keys[i] >> shift) & np.uint64(BUCKETS - 1)
+            at = counts[d, digit]
+            counts[d, digit] = at + 1
             other_keys[at], other_names[at] = keys[i], names[i]
         keys, other_keys = other_keys, keys
         names, other_names = other_names, names
@@ -143,7 +143,7 @@ def _radix_sort(keys: Array, names: Array, other_keys: Array, other_names: Array
 
 
 @jit
-def _find(parent: Array, x: int) -> int:
+def _find(parent: Array, x: Any) -> Any:
     while parent[x] >= 0:
         above = parent[x]
         if parent[above] >= 0:
@@ -157,8 +157,8 @@ def _find(parent: Array, x: int) -> int:
 def prim_matrix(weights: Array, bits: Array, starts: Array) -> tuple[Array, Array]:
     """The edges of the forest (k, 2) and their weights, in the order of growth; inf where there is no edge.
 
-    `bits` is `weights` as int64, no −0 among them. O(n²) time, and three passes over n numbers for each node that joins. Trees begin at
-    the nodes of `starts`, in this order, which names them all.
+    `bits` is `weights` as int64, no −0 among them. O(n²) time, and three passes over n numbers for each node that
+    joins. Trees begin at the nodes of `starts`, in this order, which names them all.
     """
     n = weights.shape[0]
     best, near, free = np.full(n, INFINITE), np.full(n, n), np.ones(n, np.int64)
@@ -234,7 +234,7 @@ def prim_points(points: Array) -> tuple[Array, Array]:
 
 
 @jit
-def _first_pair(keys: Array, near: Array, names: Array, n: int, least: int) -> int:
+def _first_pair(keys: Array, near: Array, names: Array, n: int, least: Any) -> int:
     """The place of the key `least` whose edge (smaller end, larger end) is the first of the upper triangle."""
     place = -1
     for j in range(n):

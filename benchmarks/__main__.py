@@ -14,6 +14,7 @@ MODULES = {
     "fused": "fused",
     "attention": "attention",
     "resample": "resample",
+    "algorithms": "algorithms",
     "optim": "optim",
     "step": "step",
     "cold": "cold",

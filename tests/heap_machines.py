@@ -294,5 +294,5 @@ def run(machine: Any, examples: int | None = None, steps: int = 25) -> None:
     """Let it work; with a number of `examples`, stop at the first fault without looking for a simpler one."""
     chosen = settings(stateful_step_count=steps)
     if examples is not None:
-        chosen = settings(chosen, max_examples=examples, phases=[Phase.generate], derandomize=True, database=None)
+        chosen = settings(chosen, max_examples=examples, phases=[Phase.generate], report_multiple_bugs=False)
     run_state_machine_as_test(machine, settings=chosen)

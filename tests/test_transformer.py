@@ -41,13 +41,10 @@ def compare(ours: nn.Module, theirs: Any, inputs: list[np.ndarray], order: int, 
         [tz.tensor(x, requires_grad=True) for x in inputs],
         [torch.tensor(x, requires_grad=True) for x in inputs],
     )
-    hints = {"attn_mask", "src_mask", "tgt_mask"}
     known = {name: torch.as_tensor(m) if isinstance(m, np.ndarray) else m for name, m in masks.items()}
-    for flag in [
-        name for name in masks if name.endswith("is_causal") and masks[name]
-    ]:  # a hint, to them, that needs a mask
-        mask = next(name for name in hints if name == flag.replace("is_causal", "mask") or name[:4] in ("attn", "src_"))
-        known[mask] = ~torch.ones(L, L, dtype=torch.bool).tril()
+    for flag, mask in (("is_causal", "src_mask"), ("tgt_is_causal", "tgt_mask")):
+        if masks.get(flag):  # a hint, to them, that needs the mask too
+            known[mask] = ~torch.ones(L, L, dtype=torch.bool).tril()
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         found, expected = ours(*mine, **masks), theirs(*its, **known)
         found, expected = (
@@ -95,7 +92,7 @@ def test_attention_is_torchs(first, weights):
 
 
 @pytest.mark.oracle("torch")
-@pytest.mark.parametrize(("norm_first", "first", "bias"), itertools.product((False, True), repeat=3))
+@pytest.mark.parametrize(("norm_first", "first", "bias"), [*itertools.product((False, True), repeat=3)])
 def test_layers_are_torchs(norm_first, first, bias):
     settings = {"dropout": 0.0, "batch_first": first, "norm_first": norm_first, "bias": bias}
     x, memory = arrays((N, L, E), (N, S, E), first=first)

@@ -102,7 +102,7 @@ def _values(tree: Node | ArrayTree, order: Order, method: Method | None) -> Any:
         from .compiled import trees
 
         loop = {"pre": trees.preorder, "in": trees.inorder, "post": trees.postorder, "level": trees.levelorder}[order]
-        index = loop(tree.left, tree.right, tree.root)
+        index = loop(tree.children, tree.root)
     else:
         numbered = ArrayTree(tree.left, tree.right, tree.root if len(tree) else None)
         index = np.array([node.val for node in nodes(numbered.nodes(), order, method)], np.int32)

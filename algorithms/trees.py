@@ -51,6 +51,8 @@ class TreeNode(Generic[Value]):
 class ArrayTree:
     """A tree of nodes 0 … n − 1: `left[i]` and `right[i]` are the children of node i, −1 where there is none.
 
+    Both are columns of `children` (n, 2), where what is looked at together stands together.
+
     `root` is the node without a parent, −1 of a tree without nodes; it is found where it is not given. `values` (n,),
     if given, are what the nodes hold, which is otherwise their numbers. Nodes that the root does not reach are allowed.
     Raises ValueError where a child is no node, or has two parents, or the root has one. `sklearn`'s
@@ -60,8 +62,7 @@ class ArrayTree:
     0
     """
 
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
+    children: NDArray[np.int32]
     root: int
     values: NDArray[Any] | None
 
@@ -72,11 +73,11 @@ class ArrayTree:
         n = len(sides[0])
         if len(sides[1]) != n:
             raise ValueError(f"ArrayTree: left has {n} nodes and right {len(sides[1])}: each node needs both")
-        children = np.concatenate(sides)
-        children = children[children != NONE]
-        if children.size and not (children.min() >= 0 and children.max() < n):
+        children = np.stack(sides, 1)
+        below = children[children != NONE]
+        if below.size and not (below.min() >= 0 and below.max() < n):
             raise ValueError(f"ArrayTree: expected children among 0 to {n - 1}, or −1 for none")
-        parents = np.bincount(children, minlength=n)
+        parents = np.bincount(below, minlength=n)
         if (parents > 1).any():
             raise ValueError(f"ArrayTree: node {parents.argmax()} has {parents.max()} parents: a tree gives it one")
         if root is None:
@@ -89,12 +90,22 @@ class ArrayTree:
         held = None if values is None else np.asarray(values)
         if held is not None and held.shape != (n,):
             raise ValueError(f"ArrayTree: expected {n} values, one a node, got shape {held.shape}")
-        for name, value in (("left", sides[0]), ("right", sides[1]), ("root", root), ("values", held)):
+        for name, value in (("children", children), ("root", root), ("values", held)):
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         """How many nodes the arrays have."""
-        return len(self.left)
+        return len(self.children)
+
+    @property
+    def left(self) -> NDArray[np.int32]:
+        """The left children (n,)."""
+        return self.children[:, 0]
+
+    @property
+    def right(self) -> NDArray[np.int32]:
+        """The right children (n,)."""
+        return self.children[:, 1]
 
     def nodes(self) -> TreeNode[Any] | None:
         """The same tree as nodes, its root returned: O(n)."""

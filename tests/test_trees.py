@@ -426,14 +426,17 @@ def test_faults_show(change: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        ("if right[node] >= 0:\n            stack", "if right[node] > 0:\n            stack"),
-        ("node = left[node]\n        if node < 0 and waiting:", "node = left[node]\n        if waiting:"),
+        ("if children[node, 1 - near] >= 0:", "if children[node, 1 - near] > 0:"),
+        (
+            "node = children[node, near]\n        if node < 0 and waiting:",
+            "node = children[node, near]\n        if waiting:",
+        ),
         (
             "        waiting -= 1\n        node = stack[waiting]\n        out",
             "        node = stack[waiting]\n        out",
         ),
-        ("mirrored = preorder(right, left, root)", "mirrored = preorder(left, right, root)"),
-        ("    return mirrored[::-1].copy()", "    return mirrored.copy()"),
+        ("return _root_first(children, root, 1)[::-1]", "return _root_first(children, root, 0)[::-1]"),
+        ("root, 1)[::-1].copy()", "root, 1)"),
         ("if root >= 0:", "if True:"),
         ("while taken < count:", "while taken + 1 < count:"),
     ],
@@ -448,7 +451,7 @@ def check_loops(loops: Any) -> None:
         numbers = ArrayTree(given.left, given.right, given.root if len(given) else None).nodes()
         for order, traverse in ORDERS.items():
             loop = getattr(loops, f"{order}order")
-            assert loop(given.left, given.right, given.root).tolist() == traverse(numbers), order
+            assert loop(given.children, given.root).tolist() == traverse(numbers), order
 
 
 def test_the_loops_stay_within_their_arrays() -> None:

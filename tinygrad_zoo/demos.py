@@ -5,7 +5,7 @@ A demo is a function that draws one figure and returns it, with a line that says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,11 @@ def heap() -> tuple[Figure, str]:
     pushed = [7, 2, 9, 4, 1, 8, 3, 6, 5, 0, 12, 11]
     filled: MinHeap[int] = MinHeap(pushed)
     items = list(filled)
-    made = [TreeNode((place, item)) for place, item in enumerate(items)]
+    made = [TreeNode(item) for item in items]
     for place, node in enumerate(made):
         node.left, node.right = (made[child] if child < len(made) else None for child in (2 * place + 1, 2 * place + 2))
     fig, (ax,) = figure(1, size=4.8, title="A heap: no item is smaller than the one above it")
-    _tree_panel(ax, made[0], label=lambda node: str(node.val[1]), note=lambda node: str(node.val[0]))
+    _tree_panel(ax, made[0], {id(node): place for place, node in enumerate(made)})
     return fig, f"{pushed} pushed into a MinHeap: its list is {items}, whose places are written beside the nodes"
 
 
@@ -61,8 +61,7 @@ def traversal() -> tuple[Figure, str]:
     fig, axes = figure((2, 2), title="Four orders of one tree")
     orders: dict[Any, str] = {"pre": "pre-order", "in": "in-order", "post": "post-order", "level": "level order"}
     for ax, (order, title) in zip(axes, orders.items(), strict=True):
-        number = {id(node): i for i, node in enumerate(nodes(root, order), 1)}
-        _tree_panel(ax, root, label=lambda node: str(node.val), note=lambda node, at=number: str(at[id(node)]))
+        _tree_panel(ax, root, {id(node): i for i, node in enumerate(nodes(root, order), 1)})
         ax.set_title(title)
     return fig, "each node's place in pre-, in-, post- and level order is written beside it"
 
@@ -103,8 +102,8 @@ def median() -> tuple[Figure, str]:
     return fig, f"{n} numbers that jump by 3 in the middle, a twentieth of them outliers: neither median follows those"
 
 
-def _tree_panel(ax: Axes, root: TreeNode[Any], *, label: Callable[[Any], str], note: Callable[[Any], str]) -> None:
-    """A tree with a label in each node and a note beside it; a node's x is its place in order, so none overlap."""
+def _tree_panel(ax: Axes, root: TreeNode[Any], number: Mapping[int, int]) -> None:
+    """A tree, and beside each node the number of its identity. Its x is its place in order, so that none overlap."""
     blank = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     deep = {id(root): 0}
     for node in nodes(root, "pre"):
@@ -115,8 +114,8 @@ def _tree_panel(ax: Axes, root: TreeNode[Any], *, label: Callable[[Any], str], n
         x, y = at[id(node)]
         for child in _children(node):
             ax.plot(*zip((x, y), at[id(child)], strict=True), color=GREY, linewidth=1.2, zorder=1)
-        ax.text(x, y, label(node), ha="center", va="center", zorder=3, fontsize=9, color="white")
-        ax.text(x + 0.35, y + 0.2, note(node), va="bottom", fontsize=8, color=ORANGE, bbox=blank)
+        ax.text(x, y, str(node.val), ha="center", va="center", zorder=3, fontsize=9, color="white")
+        ax.text(x + 0.35, y + 0.2, str(number[id(node)]), va="bottom", fontsize=8, color=ORANGE, bbox=blank)
     ax.scatter(*zip(*at.values(), strict=True), s=190, color=BLUE, zorder=2)
     ax.set(xlim=(-0.8, len(at) - 0.1), ylim=(-max(deep.values()) - 0.6, 0.7))
     ax.axis("off")

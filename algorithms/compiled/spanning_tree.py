@@ -36,20 +36,11 @@ def kruskal(n: Any, ends: Array, bits: Array, kind: int, filtered: bool) -> Arra
     ends have met are dropped unsorted. A quarter of the edges or more goes in each round, so the rounds cost O(m) and
     the sorting far less than O(m log m) where m is large beside n.
     """
-    keys, left = np.empty(bits.size, np.uint64), np.empty(bits.size, np.int32)
+    left = np.empty(bits.size, np.int32)
     k = 0
     for e in range(bits.size):
-        if ends[e, 0] != ends[e, 1]:
-            b = bits[e]
-            if kind == 1:
-                b ^= SIGN
-            elif kind == 2:
-                if b == SIGN:  # −0 is 0
-                    b = ZERO
-                b = b ^ ALL if b & SIGN else b ^ SIGN
-            keys[e] = b
-            left[k] = e
-            k += 1
+        left[k] = e
+        k += ends[e, 0] != ends[e, 1]
     parent = np.full(n, -1, np.int32)  # of a root: minus the size of its set
     chosen = np.empty(max(n - 1, 0), np.int64)
     found = 0
@@ -58,12 +49,13 @@ def kruskal(n: Any, ends: Array, bits: Array, kind: int, filtered: bool) -> Arra
     while k > 0 and found < n - 1:
         pivot = ALL
         if filtered and k > FEW:
-            pivot = _pivot(keys, left, k, max(2 * (n - found), k // 4), sorted_keys, light, other_keys, other)
+            pivot = _pivot(bits, kind, left, k, max(2 * (n - found), k // 4), sorted_keys, light, other_keys, other)
         taken = rest = 0
         for i in range(k):
             e = left[i]
-            if keys[e] <= pivot:
-                light[taken], sorted_keys[taken] = e, keys[e]
+            key = _key(bits[e], kind)
+            if key <= pivot:
+                light[taken], sorted_keys[taken] = e, key
                 taken += 1
             else:
                 left[rest] = e
@@ -97,14 +89,34 @@ def kruskal(n: Any, ends: Array, bits: Array, kind: int, filtered: bool) -> Arra
 
 
 @jit
+def _key(b: Any, kind: int) -> Any:
+    """The bits of a weight as an unsigned integer that is in the order of the weights."""
+    if kind == 1:
+        return b ^ SIGN
+    if kind == 2:
+        if b == SIGN:  # −0 is 0
+            b = ZERO
+        return b ^ ALL if b & SIGN else b ^ SIGN
+    return b
+
+
+@jit
 def _pivot(
-    keys: Array, left: Array, k: int, wanted: int, sample: Array, names: Array, other: Array, other_names: Array
+    bits: Array,
+    kind: int,
+    left: Array,
+    k: int,
+    wanted: int,
+    sample: Array,
+    names: Array,
+    other: Array,
+    other_names: Array,
 ) -> Any:
     """A key that about `wanted` of the k edges that are left do not exceed, by a sample of them."""
     if wanted >= k:
         return ALL
     for i in range(SAMPLE):
-        sample[i] = keys[left[i * k // SAMPLE]]
+        sample[i] = _key(bits[left[i * k // SAMPLE]], kind)
     at = min(wanted * SAMPLE // k, SAMPLE - 1)
     return other[at] if _radix_sort(sample, names, other, other_names, SAMPLE) else sample[at]
 

@@ -1,4 +1,4 @@
-"""The orders of a tree in arrays: left[i] and right[i] are the children of node i, −1 for none.
+"""The orders of a tree in an array (n, 2): children[i] are those of node i, left and right, −1 for none.
 
 A node's place on the way is given by numbers alone; the stack is an array as deep as the tree may be.
 """
@@ -16,18 +16,30 @@ Array = NDArray[Any]
 
 
 @jit
-def preorder(left: Array, right: Array, root: int) -> Array:
-    """Right below left on the stack. No more than one node of each level waits, and the last one's two children."""
-    stack, out = np.empty(left.size + 1, np.int32), np.empty(left.size, np.int32)
+def preorder(children: Array, root: int) -> Array:
+    """Left first."""
+    return _root_first(children, root, 0)
+
+
+@jit
+def postorder(children: Array, root: int) -> Array:
+    """Root, right, left, written from behind."""
+    return _root_first(children, root, 1)[::-1].copy()
+
+
+@jit
+def _root_first(children: Array, root: int, near: int) -> Array:
+    """The child at side `near` comes next, the other one waits on the stack: one of each level at most."""
+    stack, out = np.empty(len(children), np.int32), np.empty(len(children), np.int32)
     waiting = count = 0
     node = np.int32(root)
     while node >= 0:
         out[count] = node
         count += 1
-        if right[node] >= 0:
-            stack[waiting] = right[node]
+        if children[node, 1 - near] >= 0:
+            stack[waiting] = children[node, 1 - near]
             waiting += 1
-        node = left[node]
+        node = children[node, near]
         if node < 0 and waiting:
             waiting -= 1
             node = stack[waiting]
@@ -35,35 +47,28 @@ def preorder(left: Array, right: Array, root: int) -> Array:
 
 
 @jit
-def inorder(left: Array, right: Array, root: int) -> Array:
+def inorder(children: Array, root: int) -> Array:
     """Down to the left, out, and to the right."""
-    stack, out = np.empty(left.size, np.int32), np.empty(left.size, np.int32)
+    stack, out = np.empty(len(children), np.int32), np.empty(len(children), np.int32)
     waiting = count = 0
     node = np.int32(root)
     while node >= 0 or waiting:
         while node >= 0:
             stack[waiting] = node
             waiting += 1
-            node = left[node]
+            node = children[node, 0]
         waiting -= 1
         node = stack[waiting]
         out[count] = node
         count += 1
-        node = right[node]
+        node = children[node, 1]
     return out[:count]
 
 
 @jit
-def postorder(left: Array, right: Array, root: int) -> Array:
-    """Root, right, left, written from behind."""
-    mirrored = preorder(right, left, root)
-    return mirrored[::-1].copy()
-
-
-@jit
-def levelorder(left: Array, right: Array, root: int) -> Array:
+def levelorder(children: Array, root: int) -> Array:
     """The answer is its own queue."""
-    out = np.empty(left.size, np.int32)
+    out = np.empty(len(children), np.int32)
     taken = count = 0
     if root >= 0:
         out[0] = root
@@ -71,10 +76,8 @@ def levelorder(left: Array, right: Array, root: int) -> Array:
     while taken < count:
         node = out[taken]
         taken += 1
-        if left[node] >= 0:
-            out[count] = left[node]
-            count += 1
-        if right[node] >= 0:
-            out[count] = right[node]
-            count += 1
+        for side in range(2):
+            if children[node, side] >= 0:
+                out[count] = children[node, side]
+                count += 1
     return out[:count]

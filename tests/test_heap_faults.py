@@ -350,8 +350,8 @@ LOOPS: dict[str, tuple[Any, str, str, str]] = {
         (
             loops_of_top_k,
             "_beats",
-            "range(block.size):\n            found += np.int32(not (block[i] <= ",
-            "range(1, block.size):\n            found += np.int32(not (block[i] <= ",
+            "range(block.size):\n            found |= not (block[i] <= ",
+            "range(1, block.size):\n            found |= not (block[i] <= ",
         ),
         (loops_of_top_k, "_compact", "n - k if largest", "n - k + 1 if largest"),
         (loops_of_top_k, "_compact", "equals -= 1", "pass"),

@@ -13,7 +13,7 @@ from . import jit
 
 Array = NDArray[Any]
 
-BLOCK, PART = 1024, 64  # so many values are passed over at once; where one is not, so many are looked at one by one
+BLOCK, PART = 512, 32  # so many values are passed over at once; where one is not, so many are looked at one by one
 
 
 SHARE = 1 << 20  # values that are worth a thread
@@ -27,8 +27,9 @@ def select(x: Array, k: int, largest: bool) -> tuple[Array, Array, int]:
     if parts == 1:
         return scan(x, 0, x.size, k, largest)
     bounds = [x.size * part // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as pool:
-        found = list(pool.map(lambda part: scan(x, bounds[part], bounds[part + 1], k, largest), range(parts)))
+    with ThreadPoolExecutor(parts - 1) as pool:
+        others = [pool.submit(scan, x, bounds[part], bounds[part + 1], k, largest) for part in range(1, parts)]
+        found = [scan(x, 0, bounds[1], k, largest), *(other.result() for other in others)]
     values, indices, missing = zip(*found, strict=True)
     return np.concatenate(values), np.concatenate(indices), max(missing)
 
@@ -72,15 +73,15 @@ def scan(x: Array, start: int, stop: int, k: int, largest: bool) -> tuple[Array,
 
 @jit
 def _beats(block: Array, threshold: Any, largest: bool) -> bool:
-    """Whether one of them does, or is NaN: counted, so that many are compared at once, by vectors."""
-    found = np.int32(0)
+    """Whether one of them does, or is NaN: without an end before the last, so that many are compared at once."""
+    found = False
     if largest:
         for i in range(block.size):
-            found += np.int32(not (block[i] <= threshold))
+            found |= not (block[i] <= threshold)
     else:
         for i in range(block.size):
-            found += np.int32(not (block[i] >= threshold))
-    return bool(found > 0)
+            found |= not (block[i] >= threshold)
+    return found
 
 
 @jit

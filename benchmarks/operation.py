@@ -1,9 +1,22 @@
-"""One operation, forward alone or forward and backward, in the words that PyTorch and we share."""
+"""What is timed, in the words that all libraries share: one operation, or a step of training."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .harness import Direction, Workload
+
+CHECKED_STEPS = 20
+
+
+def training(step: Callable[[], Any]) -> Workload:
+    """Time `step`, which returns the loss before its update; the answer is the loss after 20 steps, the 21st's."""
+
+    def answer() -> float:
+        for _ in range(CHECKED_STEPS):
+            step()
+        return float(step().item())
+
+    return Workload(run=step, answer=answer)
 
 
 def workload(

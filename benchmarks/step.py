@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 
 from . import transformer_step
 from .harness import Case, Contender, Workload, run
+from .operation import training
 
 LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
-BATCHES, CHECKED_STEPS = 64, 20
+BATCHES = 64
 COUPLINGS, WIDTH = 6, 64
 LOG_TAU = math.log(2 * math.pi)
 
 Array = NDArray[Any]
-Step = Callable[[], Any]  # one training step; returns the loss before its update, which has .item()
 
 
 def initial(name: str) -> list[Array]:
@@ -54,17 +54,6 @@ def batches(name: str) -> list[tuple[Array, ...]]:
     points = rng.standard_normal((BATCHES, 256, 2)).astype(np.float32)
     points[:, :, 1] += points[:, :, 0] ** 2
     return [(batch,) for batch in points]
-
-
-def workload(step: Step) -> Workload:
-    """Time `step`; the answer is the loss after 20 steps, which the 21st returns."""
-
-    def answer() -> float:
-        for _ in range(CHECKED_STEPS):
-            step()
-        return float(step().item())
-
-    return Workload(run=step, answer=answer)
 
 
 def ours_mlp(rng: np.random.Generator) -> tuple[Any, Callable[..., Any]]:
@@ -127,7 +116,7 @@ def ours(name: str) -> Workload:
         optimizer.step()
         return loss
 
-    return workload(step)
+    return training(step)
 
 
 def torch_mlp() -> tuple[Any, Callable[..., Any]]:
@@ -184,7 +173,7 @@ def torch_step(name: str, *, compiled: bool) -> Workload:
         optimizer.step()
         return loss
 
-    return workload(step)
+    return training(step)
 
 
 def jax_losses(name: str) -> Callable[..., Any]:
@@ -250,7 +239,7 @@ def jax_step(name: str) -> Workload:
         state, loss = update(state, *next(stream))
         return loss.block_until_ready()
 
-    return workload(step)
+    return training(step)
 
 
 def mygrad_step(name: str) -> Workload:
@@ -284,7 +273,7 @@ def mygrad_step(name: str) -> Workload:
             p.null_grad()
         return loss
 
-    return workload(step)
+    return training(step)
 
 
 def case(name: str, bar: float) -> Case:

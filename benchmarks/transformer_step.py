@@ -5,7 +5,6 @@ backward, AdamW. Ours is `models.language.Decoder`; the peer is the same model i
 `scaled_dot_product_attention` and `torch.optim.AdamW(...)` as it comes. Both start from the same weights.
 """
 
-from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -14,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .harness import Case, Contender, Workload
+from .operation import training
 
 VOCABULARY, WIDTH, HEADS, BLOCKS, LENGTH, BATCH = 96, 64, 4, 2, 32, 16
 LEARNING_RATE = 1e-3
-CHECKED_STEPS, BATCHES = 20, 16
+BATCHES = 16
 
 
 def windows() -> list[NDArray[Any]]:
@@ -26,17 +26,6 @@ def windows() -> list[NDArray[Any]]:
     made = rng.integers(0, VOCABULARY, (BATCHES, BATCH, LENGTH + 1))
     made[:, :, 2::3] = made[:, :, 0:-2:3]
     return list(made)
-
-
-def workload(step: Callable[[], Any]) -> Workload:
-    """Time `step`; the answer is the loss after 20 steps, which the 21st returns."""
-
-    def answer() -> float:
-        for _ in range(CHECKED_STEPS):
-            step()
-        return float(step().item())
-
-    return Workload(run=step, answer=answer)
 
 
 def decoder() -> Any:
@@ -63,7 +52,7 @@ def ours() -> Workload:
         optimizer.step()
         return loss
 
-    return workload(step)
+    return training(step)
 
 
 def torch_decoder() -> Any:
@@ -133,7 +122,7 @@ def torch_step(*, compiled: bool) -> Workload:
         optimizer.step()
         return loss
 
-    return workload(step)
+    return training(step)
 
 
 CASE = Case(

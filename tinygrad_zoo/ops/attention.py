@@ -14,7 +14,7 @@ from ..autograd import fused
 from ..backend import errstate, namespace
 from ..errors import DTypeError, ShapeError, UsageError
 from ..kernels import attention as kernels
-from ..variable import Array, Variable
+from ..variable import Array, data_of
 from .composite import pulled
 from .elementwise import where
 from .linalg import product, transposed
@@ -44,10 +44,6 @@ def _scale(scale: float | None, query: Any) -> float:
     return 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
 
 
-def _data(x: Any) -> Array:
-    return x.data if isinstance(x, Variable) else x
-
-
 # ---- with the weights
 def _shared(query: Any, x: Any, enable_gqa: bool) -> Any:
     """Keys or values with a head for each head of the query: neighbours share one."""
@@ -59,14 +55,14 @@ def _shared(query: Any, x: Any, enable_gqa: bool) -> Any:
 def attention_weights(query: Any, key: Any, attn_mask: Any, is_causal: bool, scale: float | None = None) -> Any:
     """softmax(Q Kᵀ · scale + mask), with 0 for all keys where a query sees none."""
     scores = product(query, transposed(key)) * _scale(scale, query)
-    xp = namespace(_data(scores))
+    xp = namespace(data_of(scores))
     if is_causal:
         seen = xp.arange(scores.shape[-2])[:, None] >= xp.arange(scores.shape[-1])
         scores = where(seen, scores, -math.inf)
     if attn_mask is None or not scores.shape[-1]:
         return softmax(scores)
     scores = where(attn_mask, scores, -math.inf) if attn_mask.dtype.kind == "b" else scores + attn_mask
-    blind = _data(scores).max(axis=-1, keepdims=True) == -math.inf
+    blind = data_of(scores).max(axis=-1, keepdims=True) == -math.inf
     return where(blind, 0.0, softmax(where(blind, 0.0, scores)))
 
 
@@ -196,7 +192,7 @@ def _flash_formula(
     mask = None
     if key_padding_mask is not None:
         m = key_padding_mask.shape[-1]
-        mask = ~_data(key_padding_mask).reshape(*key_padding_mask.shape[:-1], *(1,) * (query.ndim - 2), m)
+        mask = ~data_of(key_padding_mask).reshape(*key_padding_mask.shape[:-1], *(1,) * (query.ndim - 2), m)
     return scaled_dot_product_attention(
         query, key, value, mask, None, dropout_p=0.0, is_causal=is_causal, scale=scale, enable_gqa=False
     )

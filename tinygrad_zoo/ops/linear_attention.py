@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backend import namespace
 from ..errors import ShapeError, UsageError
-from ..variable import Array, Variable
+from ..variable import Array, data_of
 from .composite import composite
 from .distance import normalize
 from .elementwise import where
@@ -28,13 +28,9 @@ from .softmax import softmax
 KINDS = ("elu", "softmax", "cosine")
 
 
-def _data(x: Any) -> Array:
-    return x.data if isinstance(x, Variable) else x
-
-
 def _with_ones(x: Any) -> Any:
     """x with a column of ones behind it."""
-    ones = namespace(_data(x)).ones((*x.shape[:-1], 1), dtype=x.dtype)
+    ones = namespace(data_of(x)).ones((*x.shape[:-1], 1), dtype=x.dtype)
     return concat(x, ones, axis=-1)
 
 
@@ -46,7 +42,7 @@ def _features(x: Any, kind: str) -> Any:
 def _quotient(sums: Any) -> Any:
     """Σ sim v / Σ sim; 0 where all weights are."""
     total = sums[..., -1:]
-    nothing = _data(total) == 0
+    nothing = data_of(total) == 0
     return where(nothing, 0.0, sums[..., :-1] / where(nothing, 1.0, total))
 
 
@@ -79,7 +75,7 @@ class LinearAttentionState(NamedTuple):
 
 def _causal(q: Any, k: Any, v: Any, chunk: int) -> Any:
     """Σ over keys up to the query's own of φ(q)·φ(k) v, a chunk of queries at a time."""
-    xp, before, outs = namespace(_data(q)), None, []
+    xp, before, outs = namespace(data_of(q)), None, []
     for i in range(0, q.shape[-2], chunk):
         qs, ks, vs = (x[..., i : i + chunk, :] for x in (q, k, v))
         n = qs.shape[-2]

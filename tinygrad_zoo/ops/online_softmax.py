@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import namespace
 from ..errors import ShapeError, UsageError
-from ..variable import Array, Variable
+from ..variable import Array, data_of
 from .axes import axis_of
 from .composite import composite
 from .elementwise import maximum, where
@@ -18,10 +18,6 @@ from .exponential import exp
 from .linalg import product
 from .sampling import sample
 from .shape import movedim
-
-
-def _data(x: Any) -> Array:
-    return x.data if isinstance(x, Variable) else x
 
 
 class SoftmaxState(NamedTuple):
@@ -42,7 +38,7 @@ class SoftmaxState(NamedTuple):
     @classmethod
     def of(cls, scores: Any, values: Any) -> SoftmaxState:
         """The state of all scores at once; of no score, or of -inf alone, m is -inf and ℓ is 0."""
-        data = _data(scores)
+        data = data_of(scores)
         if data.shape[-1]:
             top = data.max(axis=-1, keepdims=True)
         else:
@@ -83,7 +79,7 @@ def online_softmax(x: Array, *, axis: int = -1, block: int = 256) -> Any:
     if block < 1:
         raise UsageError(f"online_softmax: expected a block of at least 1, got {block=}")
     rows = movedim(x, source=axis_of(x, axis), destination=-1)
-    xp, n = namespace(_data(x)), rows.shape[-1]
+    xp, n = namespace(data_of(x)), rows.shape[-1]
     states = [
         SoftmaxState.of(rows[..., i : i + block], xp.empty((min(block, n - i), 0), dtype=x.dtype))
         for i in range(0, n, block)

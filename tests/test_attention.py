@@ -282,11 +282,11 @@ def test_weights_sum_to_one(kind):
     np.testing.assert_allclose(ops.linear_attention(q, k, np.ones((6, 1)), kind=kind), 1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["elu", "softmax", "cosine"])
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "causal"),
+    [("elu", False), ("elu", True), ("softmax", False), ("cosine", False), ("cosine", True)],
+)
 def test_no_array_grows_with_the_square(kind, causal):
-    if kind == "softmax" and causal:
-        return
     n = 4096
     x = made(0, (n, 8), dtype="float32")[0]
     assert peak(lambda: all_of(ops.linear_attention, [x, x, x], x, kind=kind, is_causal=causal)) < n * n

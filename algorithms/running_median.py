@@ -5,7 +5,8 @@ the order is on the two tops. A new number is pushed into one half *through* the
 the lower half ever exceeds one of the upper half.
 
 Means of two middle numbers are exact where Python's are: integers don't overflow, nor do floats near the largest. NaN
-has no place in an order and is refused. Of arrays, running_median and sliding_median are compiled loops.
+has no place in an order and is refused. Of arrays, running_median, running_quantile and sliding_median are compiled
+loops.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class RunningQuantile(_Halves):
         self._nonempty("find_quantile")
         part = self._at(len(self) - 1)[1] / self._denominator
         low = self._lower.peek()
-        if part == 0:
+        if part == 0 or low == self._upper.peek():
             return low
         high = self._upper.peek()
         if part == 0.5:
@@ -246,7 +247,8 @@ def running_median(values: Any) -> Any:
         if compiled.enabled():
             from .compiled import medians
 
-            return _midpoints(*medians.running(compiled.canonical(x)), x.dtype)
+            place = np.arange(x.size)
+            return _midpoints(*medians.running(compiled.canonical(x), place // 2, (place + 1) // 2), x.dtype)
         return np.array(list(_running(x.tolist())), _median_dtype(x.dtype))
     return list(_running(values))
 
@@ -256,6 +258,54 @@ def _running(values: Iterable[Any]) -> Iterator[Any]:
     for x in values:
         stream.add_num(x)
         yield stream.find_median()
+
+
+def running_quantile(values: Any, q: SupportsFloat) -> Any:
+    """The q-quantiles of values[:1], values[:2] … values, as numpy.quantile: O(n log n).
+
+    An array of numbers gives an array, with the dtypes of running_median; anything else, a list.
+
+    >>> running_quantile([4, 1, 3, 2], 0.25), running_quantile(np.array([4, 1, 3, 2]), 0.25)
+    ([4, 1.75, 2.0, 1.75], array([4.  , 1.75, 2.  , 1.75]))
+    """
+    stream = RunningQuantile(q)
+    if not compiled.numeric(values, "running_quantile"):
+        return list(_quantiles(values, stream))
+    x = compiled.without_nan(values, "running_quantile")
+    if not compiled.enabled():
+        return np.array(list(_quantiles(x.tolist(), stream)), _median_dtype(x.dtype))
+    from .compiled import medians
+
+    place, part = _places(stream.q, x.size)
+    return _between(*medians.running(compiled.canonical(x), place, place + (part > 0)), part, x.dtype)
+
+
+def _quantiles(values: Iterable[Any], stream: RunningQuantile) -> Iterator[Any]:
+    for x in values:
+        stream.add_num(x)
+        yield stream.find_quantile()
+
+
+def _places(q: float, n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """⌊q i⌋ and q i − ⌊q i⌋ for every i < n, of the products as they are, not as they are rounded.
+
+    0.3 is a little less than 3/10, and so is 10 times it than 3:
+
+    >>> places, parts = _places(0.3, 11)
+    >>> places[10].item(), parts[10].item(), 0.3 * 10
+    (2, 0.9999999999999999, 3.0)
+    """
+    i = np.arange(n, dtype=np.float64)
+    product = q * i
+    # What a product loses in rounding is a float, found from halves of q, of 26 bits, whose products lose nothing where
+    # i has 27 bits at most (Dekker 1971).
+    high = q * (2.0**27 + 1) - (q * (2.0**27 + 1) - q)
+    low = q - high
+    lost = (high * i - product) + low * i
+    place = np.floor(product)
+    part = (product - place) + lost
+    place -= part < 0
+    return place.astype(np.int64), np.where(part < 0, 1 + part, part)
 
 
 def sliding_median(values: Any, window: SupportsIndex) -> Any:
@@ -291,6 +341,17 @@ def _sliding(values: Iterable[Any], window: int) -> list[Any]:
 
 def _median_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _between(low: NDArray[Any], high: NDArray[Any], part: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """`find_quantile` for arrays that the loop made of numbers of `dtype`."""
+    middle = _midpoints(low, high, dtype)  # right where part is 0, as the two are one, or ½
+    a, b = (compiled.restored(x, dtype).astype(np.float64, copy=False) for x in (low, high))
+    with np.errstate(invalid="ignore", over="ignore"):  # of −∞ and ∞ all quantiles are NaN
+        step = b - a
+        made = np.where(part < 0.5, a + step * part, b - step * (1 - part))
+        made = np.where(np.isinf(step), a * (1 - part) + b * part, made).astype(middle.dtype)
+    return np.where((part == 0) | (part == 0.5) | (low == high), middle, made)
 
 
 def _midpoints(a: NDArray[Any], b: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -4,6 +4,7 @@
   the fewest steps: one push through the other heap and one push for each number, on a list of floats.
 - `sliding-median`: that of every window of 1001 of them. The peer is pandas's rolling median.
 - `topk`: the 100 largest of 10⁷ float32, the largest first. The peer is np.partition, and a sort of what it leaves.
+- `pure-python`: seconds of the readable forms beside the bars of their specification (`pure_python.py`); no peer.
 - `growth`: comparisons counted at n and at 10 n of every algorithm (`growth.py`); nothing is timed.
 
 Those of graphs and trees stand in `algorithms_graphs.py`.
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import algorithms_graphs, growth
+from . import algorithms_graphs, growth, pure_python
 from .harness import Case, Contender, Workload, check_known, run
 
 STREAM, WINDOW, VALUES, BEST = 1_000_000, 1001, 10_000_000, 100
@@ -111,16 +112,18 @@ CASES = [
     case("topk", build_topk, Contender(name="np-partition", build=build_partition), 0.08),
     *algorithms_graphs.CASES,
 ]
-GROWTH = "growth"
+GROWTH, PURE = "growth", "pure-python"
 
 
 def main(*, as_json: bool, pairs: int | None, peers: Sequence[str] | None, cases: Sequence[str] | None = None) -> int:
-    """Run the cases, and count."""
-    check_known("cases", cases, {GROWTH, *(case.name for case in CASES)})
-    timed = None if cases is None else [name for name in cases if name != GROWTH]
+    """Run the cases, time what has no peer, and count."""
+    check_known("cases", cases, {GROWTH, PURE, *(case.name for case in CASES)})
+    paired = None if cases is None else [name for name in cases if name not in (GROWTH, PURE)]
     status = 0
-    if timed is None or timed:
-        status = run(CASES, as_json=as_json, pairs=pairs, peers=peers, names=timed)
+    if paired is None or paired:
+        status = run(CASES, as_json=as_json, pairs=pairs, peers=peers, names=paired)
+    if cases is None or PURE in cases:
+        pure_python.report(pure_python.TIMED, as_json=as_json)
     if cases is None or GROWTH in cases:
         status |= not growth.report([*growth.GROWTHS, *algorithms_graphs.GROWTHS], as_json=as_json)
     return status

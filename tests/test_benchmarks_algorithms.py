@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import algorithms, growth, harness
+from benchmarks import algorithms, growth, harness, pure_python
 from test_benchmarks import answered
 
 OWN = algorithms.CASES[:3]
@@ -59,3 +59,19 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     with pytest.raises(SystemExit):
         command.main(["algorithms", "--cases", "median"])
     assert "unknown cases median; known: growth, inorder" in capsys.readouterr().err
+
+
+def test_pure_python_is_timed_against_its_bars(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NODES", "EDGES", "STREAM", "CHAIN"):
+        monkeypatch.setattr(pure_python, name, 300)
+    monkeypatch.setattr(pure_python, "RUNS", 1)
+    assert command.main(["algorithms", "--cases", "pure-python", "--json"]) == 0
+    records = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [record["bar"] for record in records] == [2, 3, 3, 2, 1, 1, 1, 1, 1]
+    assert all(record["met"] and record["seconds"] > 0 for record in records)
+    pure_python.report([pure_python.Timed("too slow", 0.0, lambda: lambda: None)], as_json=False)
+    assert "MISSED" in capsys.readouterr().out
+    traversed = pure_python.traversed("morris", "post")()
+    assert traversed() == 300 and pure_python.tree_of("prim", "prim")()().n_components >= 1

@@ -52,6 +52,11 @@ def removals() -> None:
         heap._check()
 
 
+def quantiles_are_not_rounded() -> None:
+    for q in (0.1, 0.3, 1 / 3, 0.57):
+        test_running_median.test_where_a_quantile_stands_is_not_rounded(q)
+
+
 def merging() -> None:
     runs = [[0, 3, 3], [1, 3], [2, 3, 9]]
     pairs = [[(x, i) for x in run] for i, run in enumerate(runs)]
@@ -296,6 +301,28 @@ FAULTS: dict[str, tuple[Any, str, str, str, str, Callable[[], None]]] = {
         "floor.astype(np.float64) + 0.5 * ((a ^ b) & 1)",
         test_running_median.test_means_of_large_integers_are_those_of_python,
     ),
+    **{
+        f"quantiles of arrays: {function}: {old} -> {new}": (running_median, "", function, old, new, check)
+        for function, old, new, check in [
+            ("_places", "+ lost", "", quantiles_are_not_rounded),
+            ("_places", "place -= part < 0", "", quantiles_are_not_rounded),
+            ("_places", "2.0**27 + 1) - q)", "2.0**30 + 1) - q)", quantiles_are_not_rounded),
+            (
+                "_between",
+                "(part == 0.5)",
+                "False",
+                test_running_median.test_means_of_large_integers_are_those_of_python,
+            ),
+            ("_between", "np.isinf(step)", "False", test_running_median.test_quantiles_of_large_and_infinite_numbers),
+            ("_between", "(low == high)", "False", test_running_median.test_quantiles_of_large_and_infinite_numbers),
+            (
+                "_between",
+                "compiled.restored(x, dtype)",
+                "x",
+                test_running_median.test_quantiles_of_large_and_infinite_numbers,
+            ),
+        ]
+    },
     # ---- Huffman
     "huffman: not the lightest": (
         huffman,
@@ -321,7 +348,7 @@ def test_a_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None
         check()
 
 
-@pytest.mark.parametrize("check", [costs, codes, removals, merging])
+@pytest.mark.parametrize("check", [costs, codes, removals, merging, quantiles_are_not_rounded])
 def test_without_faults_nothing_is_noticed(check: Callable[[], None]) -> None:
     check()
 
@@ -413,7 +440,7 @@ def check_loops(module: Any) -> None:
                         hole[n - 1] = math.nan
                         assert module.select(hole, k, sign < 0)[2] == n - 1
             else:
-                low, high = module.running(x)
+                low, high = module.running(x, np.arange(x.size) // 2, np.arange(1, x.size + 1) // 2)
                 assert ((low + high) / 2).tolist() == [float(np.median(x[: i + 1])) for i in range(n)]
                 for window in {1, min(2, n), n // 2 or 1, n}:
                     low, high = module.sliding(x, np.argsort(x[:window]), window)

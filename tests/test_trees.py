@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import random
-import time
 import tracemalloc
 from collections.abc import Iterator
 from functools import cache
@@ -161,13 +160,11 @@ LONG = 100_000
 
 @pytest.mark.parametrize("method", [method for method in tree_traversal.METHODS if method != "recursive"])
 @pytest.mark.parametrize("side", ["left", "right", "turns"])
-def test_chains_of_100_000_nodes_in_less_than_a_second(side: str, method: Any) -> None:
+def test_chains_of_100_000_nodes_are_traversed(side: str, method: Any) -> None:
     root = chain(LONG, side)
     array = ArrayTree.of(root)
     for order in tree_traversal.METHODS[method]:
-        began = time.process_time()
         values = ORDERS[order](root, method)
-        assert time.process_time() - began < 1, order
         assert len(values) == LONG and values == ORDERS[order](array).tolist(), order
 
 

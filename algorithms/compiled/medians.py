@@ -1,4 +1,4 @@
-"""The two middle values of all that was read, and of a window, for every position of an array."""
+"""Two neighbours in the order of all that was read, or of a window, for every position of an array."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ MIDDLE = 256  # values between the two heaps, in order
 
 
 @jit
-def running(x: Array) -> tuple[Array, Array]:
-    """For every i, the lower and the upper middle of x[: i + 1]: O(n log n) by two heaps, mostly O(1) a value.
+def running(x: Array, firsts: Array, lasts: Array) -> tuple[Array, Array]:
+    """For every i, the values of ranks firsts[i] and lasts[i] in x[: i + 1]: O(n log n) by two heaps, mostly O(1) each.
 
-    Between the lower half, a heap with its largest on top, and the upper half, a heap with its smallest on top, some
-    values stand in order, the middle ones among them. A value that belongs to a heap rises there from the bottom, which
-    is O(1) on average; values leave a heap only when the middle has wandered out of what stands in order.
+    Ranks count from 0. Both stay or grow by 1 from one i to the next, and lasts[i] is firsts[i] or the next rank.
+    Between the lower part, a heap with its largest on top, and the upper part, a heap with its smallest on top, some
+    values stand in order, those that are asked for among them. A value that belongs to a heap rises there from the
+    bottom, which is O(1) on average; values leave a heap only when the ranks have wandered out of what stands in order.
     """
     n = x.size
     low, high = np.empty(n, x.dtype), np.empty(n, x.dtype)
@@ -45,7 +46,7 @@ def running(x: Array) -> tuple[Array, Array]:
                 place -= 1
             ordered[place] = value
             m += 1
-        first, last = i // 2, (i + 1) // 2  # of all in order, the middle ones
+        first, last = firsts[i], lasts[i]
         if first < a:
             taken = min(a, MIDDLE // 2)
             a, m, b = _part_with(ordered, m, lower, a, 0, upper, b, max(0, m + taken - MIDDLE))

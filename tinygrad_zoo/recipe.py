@@ -245,6 +245,7 @@ class Recipe(Generic[C, M]):
     - `evaluate(state)`: the metrics of the test part, the bar's among them; called under no_grad, in eval mode.
     - `baseline(data)`: the name of each baseline and its value of the bar's metric.
     - `figure(state, path)`: draws the PNG; called under no_grad, in eval mode.
+    - `samples(state)`: arrays by name, of a system that generates: written to samples.npz. Called as `figure` is.
     """
 
     name: str
@@ -261,6 +262,7 @@ class Recipe(Generic[C, M]):
     baseline: Callable[[Split], Mapping[str, float]]
     bar: Bar
     figure: Callable[[State[C, M], Path], None]
+    samples: Callable[[State[C, M]], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):

@@ -20,7 +20,7 @@ from ..data.loading import stream
 from ..errors import NonFiniteError, UsageError, require
 from ..grad_mode import no_grad
 from ..recipe import Recipe, State
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from .checkpoint import Saved, check_same_run, load_checkpoint, save_checkpoint
 from .folder import (
     CHECKPOINT,
@@ -28,6 +28,7 @@ from .folder import (
     FIGURE,
     METRICS,
     RESULT,
+    SAMPLES,
     Log,
     claimed,
     describe,
@@ -186,6 +187,9 @@ def _finish(
     with no_grad():
         metrics = _numbers(recipe.evaluate(dataclasses.replace(state, rng=stream(state.seed, 1))))
         recipe.figure(dataclasses.replace(state, rng=stream(state.seed, 2)), folder / FIGURE)
+        if recipe.samples is not None:
+            drawn = recipe.samples(dataclasses.replace(state, rng=stream(state.seed, 3)))
+            np.savez(folder / SAMPLES, **{name: backend.to_host(as_tensor(x).data) for name, x in drawn.items()})
     result = Result(
         recipe=recipe,
         config=state.config,

@@ -36,6 +36,7 @@ MUTATIONS = [
     # ---- F1
     # ---- F2
     # ---- F3
+    Mutation("F3", "models/flows/transforms.py", "return z, total", "return z, -total", "test_flows.py::test_laws"),
     # ---- L2
     # ---- L3
     # ---- M1

@@ -17,6 +17,7 @@ MODULES = {
     "algorithms": "algorithms",
     "optim": "optim",
     "step": "step",
+    "zoo": "zoo",
     "cold": "cold",
     "import": "import_time",
     "memory": "memory",

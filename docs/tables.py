@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from tinygrad_zoo import ops, recipe
 from tinygrad_zoo.autograd import Op
+from tinygrad_zoo.training.report import number
 
 README = Path(__file__).parents[1] / "README.md"
+RESULTS = README.parent / "benchmarks" / "results" / "zoo.json"
 
 
 def cell(text: str) -> str:
@@ -35,7 +39,11 @@ def ops_table() -> str:
 
 
 def systems_table() -> str:
-    """One row a system: how to train it, what it is, where it stands and what it must reach."""
+    """One row a system: how to train it, what it is, where it stands, what it must reach and what it did.
+
+    Results are those of benchmarks/results/zoo.json, which `tinygrad-zoo train --all --report` writes.
+    """
+    results = {entry["system"]: entry for entry in json.loads(RESULTS.read_text("utf-8"))} if RESULTS.exists() else {}
     rows = (
         [
             f"`{entry.name}`",
@@ -43,10 +51,18 @@ def systems_table() -> str:
             f"[{entry.title}]({source(entry.build)})",
             entry.paper,
             entry.bar.text,
+            reached(results.get(entry.name)),
         ]
         for entry in recipe.registered()
     )
-    return table(["name", "row", "system", "paper", "bar"], rows)
+    return table(["name", "row", "system", "paper", "bar", "min / median"], rows)
+
+
+def reached(result: dict[str, Any] | None) -> str:
+    """The least and the median over the seeds."""
+    if result is None:
+        return ""
+    return f"{number(result['min'])} / {number(result['median'])}{'' if result['met'] else ' MISSED'}"
 
 
 def source(function: Callable[..., object]) -> str:

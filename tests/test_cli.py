@@ -81,6 +81,12 @@ def test_train_takes_every_setting(tiny: None, capsys: pytest.CaptureFixture[str
         (["train", "tiny", "--seed", "-1"], "seed must be an integer >= 0"),
         (["train", "tiny", "--steps", "0"], "TinyConfig.steps must be >= 1, got 0"),
         (["train", "tiny", "--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+        (["train"], "train expects a NAME, as `tinygrad-zoo list` shows them, or --all"),
+        (["train", "tiny", "--all"], "train expects a NAME"),
+        (["train", "--all", "--out", "x"], "--out is of one system; with --all each has its own folder, runs/NAME"),
+        (["train", "--all", "--report"], "a report goes to benchmarks/results/: run it in the root of a checkout"),
+        (["train", "--all", "--report", "--seed", "1"], "--report trains every seed of a bar: leave out --seed"),
+        (["train", "tiny", "--report", "--steps", "3"], "--report is of the recipes as they are: leave out --steps"),
         (["check", "mull"], "no op 'mull' (did you mean mul?)"),
     ],
 )
@@ -94,7 +100,7 @@ def test_an_error_is_one_line_and_exit_code_2(
         cli.main([*arguments, "--debug"])
 
 
-@pytest.mark.parametrize("arguments", [[], ["trian"], ["train"], ["train", "tiny", "--steps", "many"]])
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "tiny", "--steps", "many"]])
 def test_a_command_line_that_makes_no_sense_is_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,21 @@ def test_the_run_folder(reference: Path) -> None:
     assert config["versions"]["numpy"] == np.__version__ and config["versions"]["tinygrad_zoo"] == tz.__version__
 
 
+def test_samples_of_a_system_that_generates(reference: Path, tmp_path: Path) -> None:
+    """Drawn by a generator of their own, so that looking at a run does not change it; none, no file."""
+
+    def samples(state: Any) -> dict[str, Any]:
+        assert not state.training and not tz.is_grad_enabled()
+        return {"x": tz.tensor(state.rng.random(3)), "labels": np.arange(3)}
+
+    for name in ("a", "b"):
+        fit(dataclasses.replace(TINY, samples=samples), out=tmp_path / name, progress=False)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted([*FILES, "samples.npz"])
+    first, second = (np.load(tmp_path / name / "samples.npz") for name in ("a", "b"))
+    assert first["x"].shape == (3,) and np.array_equal(first["x"], second["x"]) and first["labels"].tolist() == [0, 1, 2]
+    assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == (reference / "metrics.jsonl").read_bytes()
+
+
 def test_metrics_are_one_sorted_object_a_step_without_times(reference: Path) -> None:
     text = (reference / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
@@ -95,7 +110,7 @@ def test_the_result(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "run" / "result.json").read_text())
     assert written["metrics"] == result.metrics and written["baseline"] == result.baseline
     assert (written["recipe"], written["seed"], written["steps"], written["holds"]) == ("tiny", 3, STEPS, True)
-    assert written["settings"] == "changed" and written["seconds"] > 0
+    assert written["settings"] == "changed" and written["seconds"] > written["training_seconds"] > 0
     table = result.table()
     for part in ("Linear regression (T99)", "test_mse", "mean of the training part", "beaten by", "test_mse ≤ 100"):
         assert part in table

@@ -1,4 +1,4 @@
-"""The command line: `tinygrad-zoo list | train NAME | check [OP] | algorithms [NAME] | info | warmup`.
+"""The command line: `tinygrad-zoo list | train NAME | train --all | check [OP] | algorithms [NAME] | info | warmup`.
 
 It is `python -m tinygrad_zoo` too.
 
@@ -65,7 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_list)
 
     train = commands.add_parser("train", parents=[common], help="train a system into its run folder")
-    train.add_argument("name", metavar="NAME", help="its name or its row, as `list` shows them")
+    train.add_argument("name", nargs="?", metavar="NAME", help="its name or its row, as `list` shows them")
+    train.add_argument("--all", action="store_true", help="every system, one after the other")
+    train.add_argument(
+        "--report",
+        action="store_true",
+        help="over the seeds of its bar, into benchmarks/results/zoo.md and zoo.json; --resume goes on",
+    )
     train.add_argument("--steps", type=int, metavar="N", help="how many updates (default: the recipe's)")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, batches and noise (default: 0)")
     train.add_argument(
@@ -127,10 +133,39 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from .recipe import find
+    from .recipe import find, registered
+
+    if (options.name is None) != options.all:
+        raise UsageError("train expects a NAME, as `tinygrad-zoo list` shows them, or --all")
+    recipes = registered() if options.all else (find(options.name),)
+    if options.report:
+        return _report(recipes, options)
+    if options.all and options.out:
+        raise UsageError("--out is of one system; with --all each has its own folder, runs/NAME")
+    for recipe in recipes:
+        _train_one(recipe, options)
+    return 0
+
+
+def _report(recipes: Sequence[Any], options: argparse.Namespace) -> int:
+    from .training.report import FOLDER, report
+
+    for name in ("out", "steps", "set", "device", "checkpoint_every"):
+        if getattr(options, name):
+            raise UsageError(f"--report is of the recipes as they are: leave out --{name.replace('_', '-')}")
+    if options.seed:
+        raise UsageError("--report trains every seed of a bar: leave out --seed")
+    entries = report(recipes, resume=options.resume, progress=not options.quiet)
+    missed = [entry["system"] for entry in entries if not entry["met"]]
+    print(f"{FOLDER / 'zoo.md'}: {len(entries) - len(missed)} of {len(entries)} bars met")
+    if missed:
+        print(f"MISSED: {', '.join(missed)}")
+    return 0
+
+
+def _train_one(recipe: Any, options: argparse.Namespace) -> None:
     from .training import fit
 
-    recipe = find(options.name)
     overrides = {}
     for setting in options.set:
         key, equals, value = setting.partition("=")
@@ -149,7 +184,6 @@ def _train(options: argparse.Namespace) -> int:
         checkpoint_every=options.checkpoint_every,
     )
     print(result.table())
-    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """The folder of a run: runs/NAME, or where `--out` says.
 
 config.json (what was asked for, and the versions that did it), metrics.jsonl (one object a logged step, without
-times), checkpoint.safetensors, figure.png, samples.npz of a system that generates, and result.json (written last; the only
-file with seconds in it).
+times), checkpoint.safetensors, figure.png, samples.npz of a system that generates, and result.json (written last; the
+only file with seconds in it).
 """
 
 from __future__ import annotations

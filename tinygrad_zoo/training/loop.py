@@ -81,7 +81,7 @@ def fit(
         raise UsageError(f"checkpoint_every must be >= 1, got {every}")
     folder = run_folder(recipe.name, out, resume)
     with backend.using(device or backend.default_device()), threadpool_limits(1, user_api="blas"):
-        state = _prepare(recipe, config, seed)
+        state = prepare(recipe, config, seed)
         # Before the training: a baseline that fails must not cost its result.
         baseline = {name: float(value) for name, value in recipe.baseline(state.data).items()}
         with contextlib.ExitStack() as stack:
@@ -101,15 +101,17 @@ def fit(
                 where = "no checkpoint, starting from scratch" if saved is None else f"going on after step {state.step}"
                 print(f"{folder}: {where}", file=sys.stderr)
             state.history = log.history
+            started = time.perf_counter()
             with Progress(recipe, state, progress) as shown, Signals() as signals:
                 _train(recipe, state, folder, every, log, shown, signals)
+            training = time.perf_counter() - started
             if signals.received:
                 raise Interrupted(
                     f"stopped after step {state.step} of {config.steps}, checkpoint saved; to go on: "
                     + resume_command(recipe, state, folder, device),
                     signals.received,
                 )
-            return _finish(recipe, state, folder, baseline, began)
+            return _finish(recipe, state, folder, baseline, began, training)
 
 
 def _train(
@@ -125,7 +127,7 @@ def _train(
     steps = state.config.steps
     log_every = max(1, steps // LOGGED)
     while state.step < steps:
-        metrics = _advance(recipe, state)
+        metrics = advance(recipe, state)
         if not math.isfinite(metrics[recipe.metric]):
             _explain_non_finite(recipe, state, folder)
         if state.step % log_every == 0 or state.step == steps:
@@ -140,7 +142,7 @@ def _train(
             return
 
 
-def _prepare(recipe: Recipe[Any, Any], config: Any, seed: int) -> State[Any, Any]:
+def prepare(recipe: Recipe[Any, Any], config: Any, seed: int) -> State[Any, Any]:
     """The state before the first step."""
     data = recipe.data(config, np.random.default_rng(0))  # one data set, whatever the seed
     steps_per_epoch(len(data.train[0]), config.batch_size)  # raises where no batch can be had
@@ -160,7 +162,7 @@ def _prepare(recipe: Recipe[Any, Any], config: Any, seed: int) -> State[Any, Any
     )
 
 
-def _advance(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, Any]:
+def advance(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, Any]:
     """One step: a function of the state, which it updates.
 
     Of its metrics only the recipe's own is a number already: reading one waits for the device.
@@ -180,7 +182,12 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _finish(
-    recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, baseline: dict[str, float], began: float
+    recipe: Recipe[Any, Any],
+    state: State[Any, Any],
+    folder: Path,
+    baseline: dict[str, float],
+    began: float,
+    training: float,
 ) -> Result:
     """Evaluate, compare with the baselines and the bar, draw, and write the result: last, so it means finished."""
     state.model.eval()
@@ -200,6 +207,7 @@ def _finish(
         baseline=baseline,
         holds=recipe.bar.holds(metrics),
         seconds=time.perf_counter() - began,
+        training_seconds=training,
     )
     write(folder / RESULT, to_json(result.as_dict(), indent=2))
     return result
@@ -216,19 +224,19 @@ def _explain_non_finite(recipe: Recipe[Any, Any], state: State[Any, Any], folder
     """Replay from the last checkpoint to the first step that makes a NaN or Inf; do that one op by op."""
     checkpoint = folder / CHECKPOINT
     kept = f"the checkpoint in {folder} is the last good one" if checkpoint.exists() else "no checkpoint was due yet"
-    replay = _prepare(recipe, state.config, state.seed)
+    replay = prepare(recipe, state.config, state.seed)
     if checkpoint.exists():
         load_checkpoint(checkpoint).restore(replay)
     while replay.step < state.step:
         before = Saved.of(replay)
-        metrics = _advance(recipe, replay)
+        metrics = advance(recipe, replay)
         if math.isfinite(metrics[recipe.metric]) and _parameters_finite(replay):
             continue
         what = f"{recipe.name}: {recipe.metric} or a parameter is no longer finite at step {replay.step}"
         before.restore(replay)
         try:
             with detect_anomaly():
-                _advance(recipe, replay)
+                advance(recipe, replay)
         except NonFiniteError as error:
             raise NonFiniteError(f"{what}: {error} ({kept})") from error
         raise NonFiniteError(f"{what}: no op made it, so the update did: is the learning rate too large? ({kept})")

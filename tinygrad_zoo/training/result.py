@@ -23,6 +23,7 @@ class Result:
     baseline: dict[str, float]
     holds: bool
     seconds: float  # of this process: a resumed run counts from its resumption
+    training_seconds: float  # of these, those of the steps alone
 
     def as_dict(self) -> dict[str, Any]:
         """What result.json holds."""
@@ -36,6 +37,7 @@ class Result:
             "holds": self.holds,
             "settings": "changed" if self.config != self.recipe.config else "recipe",
             "seconds": round(self.seconds, 3),
+            "training_seconds": round(self.training_seconds, 3),
         }
 
     def table(self) -> str:

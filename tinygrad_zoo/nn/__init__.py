@@ -51,6 +51,7 @@ from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Conv
 from .deform import DeformConv2d
 from .gated import FeedForward, GLUFeedForward
 from .layers import CosineSimilarity, Dropout, Embedding, Flatten, Identity, Linear, PairwiseDistance, Unflatten
+from .masked import MaskedConv2d
 from .module import Buffer, Module, Parameter
 from .normalization import (
     BatchNorm1d,
@@ -100,6 +101,7 @@ from .pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from .quantizer import Quantized, VectorQuantizer
 from .rearranging import Fold, PixelShuffle, PixelUnshuffle, Unfold
 from .recurrent import GRU, LSTM, GRUCell, LSTMCell
 from .resampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
@@ -169,6 +171,7 @@ __all__ = [
     "LPPool2d",
     "LSTM",
     "LSTMCell",
+    "MaskedConv2d",
     "Maxout",
     "MaxPool1d",
     "MaxPool2d",
@@ -187,6 +190,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "PReLU",
+    "Quantized",
     "QuickGELU",
     "ReflectionPad1d",
     "ReflectionPad2d",
@@ -224,6 +228,7 @@ __all__ = [
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
+    "VectorQuantizer",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

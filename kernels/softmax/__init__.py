@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import threads
-from ..dispatch import Array, module
+from .. import cuda, threads
+from ..dispatch import Array, module, namespace
 from ..jit import COMPILED
 
 _INT64 = np.dtype(np.int64)
@@ -55,15 +55,21 @@ def log_softmax_pulled(g: Array, out: Any, axis: int = -1) -> Array | None:
 
 def _along(name: str, axis: int, x: Any, g: Array | None = None) -> Array | None:
     """A kernel on the rows of a matrix; an axis that is not the last one becomes it meanwhile."""
-    if type(x) is not np.ndarray or x.dtype not in COMPILED or (cpu := module(__name__)) is None:
+    on_device = cuda.served(x)
+    if not on_device and (type(x) is not np.ndarray or x.dtype not in COMPILED or module(__name__) is None):
         return None
+    xp = namespace(x)
     if x.ndim != 2 or axis not in (-1, 1):
-        moved = np.moveaxis(x, axis, -1) if x.ndim else x.reshape(1)
+        moved = xp.moveaxis(x, axis, -1) if x.ndim else x.reshape(1)
         rows = (x.size // max(moved.shape[-1], 1), moved.shape[-1])
-        g = None if g is None else (np.moveaxis(g, axis, -1) if x.ndim else g).reshape(rows)
+        g = None if g is None else (xp.moveaxis(g, axis, -1) if x.ndim else g).reshape(rows)
         out: Any = _along(name, -1, moved.reshape(rows), g)
-        return np.moveaxis(out.reshape(moved.shape), -1, axis) if x.ndim else out.reshape(())
+        return xp.moveaxis(out.reshape(moved.shape), -1, axis) if x.ndim else out.reshape(())
     dtype = x.dtype
+    if on_device:
+        g = None if g is None else xp.ascontiguousarray(g, dtype)
+        return cuda.module(__name__).along(name, xp.ascontiguousarray(x), g)
+    cpu = module(__name__)
     out = np.empty(x.shape, dtype)
     parts = threads.parts(x.nbytes * cpu.TIMES[name])
     x = x if x.flags.carray else x.copy()

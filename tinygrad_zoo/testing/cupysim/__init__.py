@@ -31,12 +31,13 @@ from .calls import Namespace as _Namespace
 from .calls import lookup as _lookup
 from .device_array import ndarray
 from .generators import random
+from .raw_module import RawModule
 
 newaxis = None
 linalg, fft = _Namespace("cupy.linalg"), _Namespace("cupy.fft")
 __version__: str = f"{_api()['cupy version']} (stand-in)"
 ndarray.__module__ = __name__  # as `cupy.ndarray` says "cupy"
-__all__ = ["asnumpy", "cuda", "fft", "get_array_module", "linalg", "ndarray", "newaxis", "random"]
+__all__ = ["RawModule", "asnumpy", "cuda", "fft", "get_array_module", "linalg", "ndarray", "newaxis", "random"]
 
 
 def asnumpy(a: Any, stream: Any = None, order: str = "C", out: Any = None, *, blocking: bool = True) -> Any:

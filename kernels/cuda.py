@@ -1,0 +1,64 @@
+"""Launches the kernels of .cu files on arrays of CuPy, or of the stand-in for it.
+
+A folder of kernels has its CUDA source in `NAME.cu` and the launches in `gpu.py`. A source is compiled for one type of
+element by NVRTC when its first kernel is launched; CuPy keeps what was compiled on disk, by source, architecture and
+options. Sources that a source includes are put in their place here, so that all of them count.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .dispatch import Array, namespace
+from .jit import COMPILED, enabled
+
+ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+THREADS = 256  # a block's, where nothing speaks for another number
+_INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
+
+
+def source(path: Path) -> str:
+    """The text of a .cu file, what it includes of ours put in its place."""
+    return _INCLUDE.sub(lambda found: source(path.parent / found[1]), path.read_text("utf-8"))
+
+
+def elements(path: Path) -> list[str]:
+    """The types that a source is compiled for."""
+    return list(ELEMENTS.values())
+
+
+def served(x: Any) -> bool:
+    """Whether kernels take x: an array on a device, of a type that they are compiled for."""
+    return not isinstance(x, np.ndarray) and hasattr(x, "dtype") and x.dtype in COMPILED and enabled()
+
+
+@functools.cache
+def module(package: str) -> Any:
+    """`package`.gpu."""
+    return importlib.import_module(f"{package}.gpu")
+
+
+@functools.cache
+def _library(xp: Any, path: Path, element: str) -> Any:
+    options = ("-std=c++17", f"-DELEMENT={element}")
+    return xp.RawModule(code=source(path), options=options)
+
+
+@functools.cache
+def kernel(xp: Any, path: Path, name: str, element: str) -> Any:
+    """A kernel: called with the grid, the block, the arguments and shared_mem=bytes."""
+    return _library(xp, path, element).get_function(name)
+
+
+def launch(
+    path: Path, name: str, blocks: int, threads: int, arguments: tuple[Any, ...], *, shared: int = 0, by: Array
+) -> None:
+    """Run a kernel compiled for the dtype of `by`: whole numbers become int32, arrays must be contiguous."""
+    converted = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
+    kernel(namespace(by), path, name, ELEMENTS[by.dtype])((blocks,), (threads,), converted, shared_mem=shared)

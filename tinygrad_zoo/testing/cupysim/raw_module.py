@@ -1,0 +1,147 @@
+"""`cupy.RawModule` on the CPU: g++ compiles the CUDA source, and emulation/cuda_on_cpu.h runs it.
+
+What CuPy takes in silence raises: a number of Python among the arguments (it would be passed as 8 bytes), a host array,
+an array that is not contiguous, a write before or behind an array. `seed` of `schedule(seed)` shuffles the order in which
+threads run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .device_array import ndarray
+
+HEADER = Path(__file__).parent / "emulation" / "cuda_on_cpu.h"
+FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w")
+CANARY = 256  # bytes before and behind every array that must come back as they were
+WORKERS = 2
+
+_seed = 0
+
+
+@contextlib.contextmanager
+def schedule(seed: int) -> Iterator[None]:
+    """Run threads in another order meanwhile: 0 as they are numbered, 1 backwards, others shuffled."""
+    global _seed
+    before, _seed = _seed, seed
+    try:
+        yield
+    finally:
+        _seed = before
+
+
+class RawModule:
+    """The kernels of a CUDA source."""
+
+    def __init__(
+        self, code: str | None = None, *, path: str | None = None, options: Sequence[str] = (), backend: str = "nvrtc"
+    ) -> None:
+        if code is None or path is not None or backend != "nvrtc":
+            raise ValueError("the stand-in compiles a source: write RawModule(code=...)")
+        defines = [option for option in options if option.startswith("-D")]
+        self._library = ctypes.CDLL(str(_compiled(code, defines)))
+
+    def get_function(self, name: str) -> RawKernel:
+        """The kernel of that name."""
+        try:
+            return RawKernel(name, getattr(self._library, f"cuda_on_cpu_launch_{name}"))
+        except AttributeError:
+            raise ValueError(f"no kernel {name!r}: is EXPORTED({name}) missing?") from None
+
+
+class RawKernel:
+    """A kernel: called as CuPy's, (grid, block, arguments, shared_mem=bytes)."""
+
+    def __init__(self, name: str, function: Any) -> None:
+        self._name, self._function = name, function
+        function.restype = ctypes.c_char_p
+
+    def __call__(
+        self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0
+    ) -> None:
+        guarded = [Guarded(self._name, i, a) if isinstance(a, ndarray) else None for i, a in enumerate(args)]
+        values = [
+            np.array(g.address, np.uint64) if g is not None else self._scalar(i, a)
+            for i, (g, a) in enumerate(zip(guarded, args, strict=True))
+        ]
+        sizes = (ctypes.c_uint * 6)(*(*grid, 1, 1)[:3], *(*block, 1, 1)[:3])
+        places = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
+        widths = (ctypes.c_size_t * len(values))(*[value.itemsize for value in values])
+        wrong = self._function(
+            sizes, ctypes.c_size_t(shared_mem), places, widths, ctypes.c_size_t(len(values)), WORKERS, _seed
+        )
+        if wrong:
+            raise RuntimeError(f"{self._name}: {wrong.decode()}")
+        for memory in guarded:
+            if memory is not None:
+                memory.give_back()
+
+    def _scalar(self, i: int, value: Any) -> Any:
+        if not isinstance(value, np.generic):
+            what = "a host array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+            raise TypeError(f"{self._name}: argument {i} is {what}: expected a device array or np.int32(...) and the like")
+        return np.asarray(value)
+
+
+class Guarded:
+    """A copy of an array between two canaries, for the time of a launch."""
+
+    def __init__(self, kernel: str, i: int, array: ndarray) -> None:
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{kernel}: argument {i} is not contiguous, and a kernel is given its address alone")
+        self._what, self._array = f"{kernel}: argument {i}", array
+        size = array.nbytes
+        memory = np.full(2 * CANARY + size + 16, 0xFF, np.uint8)
+        start = CANARY + -(memory.ctypes.data + CANARY) % 16
+        self._memory, self._inside = memory, slice(start, start + size)
+        memory[self._inside] = array._values.reshape(-1).view(np.uint8)
+        self.address: int = memory.ctypes.data + start
+
+    def give_back(self) -> None:
+        """Copy what was written, if nothing was written outside."""
+        outside = self._memory.copy()
+        outside[self._inside] = 0xFF
+        if (outside != 0xFF).any():
+            raise RuntimeError(f"{self._what}: the kernel wrote outside of its {self._array.nbytes} bytes")
+        made = self._memory[self._inside].view(self._array.dtype).reshape(self._array.shape)
+        if not np.array_equal(made.view(np.uint8), self._array._values.view(np.uint8)):
+            self._array._values[...] = made
+
+
+def _compiled(code: str, defines: Sequence[str]) -> Path:
+    """The shared library of a source, in a folder that outlives the process."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise RuntimeError(
+            f"the stand-in for CuPy runs CUDA kernels by {compiler}, which is not installed (Debian: apt install g++); "
+            "TINYGRAD_ZOO_KERNELS=off does without kernels"
+        )
+    header = HEADER.read_bytes()
+    key = hashlib.sha256(b"\0".join([header, code.encode(), repr((defines, FLAGS)).encode()])).hexdigest()[:24]
+    folder = Path(os.environ.get("TINYGRAD_ZOO_CACHE") or Path.home() / ".cache" / "tinygrad_zoo") / "cuda_on_cpu"
+    made = folder / f"{key}.so"
+    if made.exists():
+        return made
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        source, library = Path(scratch) / "kernel.cu", Path(scratch) / "kernel.so"
+        source.write_text(code, "utf-8")
+        command = [compiler, *FLAGS, *defines, "-x", "c++", "-include", str(HEADER), str(source), "-o", str(library)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise RuntimeError(f"a CUDA source does not compile:\n{ran.stderr[:4000]}")
+        temporary = folder / f"{key}.{os.getpid()}.tmp"
+        shutil.move(library, temporary)
+        temporary.replace(made)
+    return made

@@ -9,6 +9,7 @@ __device__ U* dynamic_shared() {
 }
 #define EXPORTED(kernel)
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC comes without <cmath>
+#define NAN __int_as_float(0x7fffffff)
 #endif
 
 typedef ELEMENT T;

@@ -38,6 +38,11 @@ def served(x: Any) -> bool:
     return not isinstance(x, np.ndarray) and hasattr(x, "dtype") and x.dtype in COMPILED and enabled()
 
 
+def plain(x: Array, dtype: Any = None) -> Array:
+    """x, or a copy of it, as a kernel takes it: of that dtype, contiguous."""
+    return namespace(x).ascontiguousarray(x, dtype)
+
+
 @functools.cache
 def module(package: str) -> Any:
     """`package`.gpu."""

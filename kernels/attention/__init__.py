@@ -1,6 +1,6 @@
 """Attention and its gradients without an N × N array: by kernels, where there are any for the arrays.
 
-Both functions return None where no kernel serves: for other than NumPy arrays of float32 and float64, and where kernels
+Both functions return None where no kernel serves: for other arrays than those of float32 and float64, and where kernels
 are turned off. Then the formula does, which stands in the op.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import gemm, threads
+from .. import cuda, gemm, threads
 from ..dispatch import Array, module
 from ..jit import COMPILED
 
@@ -20,10 +20,14 @@ _NOBODY = np.empty((0, 0), np.uint8)
 
 
 def _served(q: Array, *others: Array) -> Any:
-    """cpu.py where its kernels can serve, else None."""
-    if q.dtype not in COMPILED or not q.size or any(type(x) is not np.ndarray or x.dtype != q.dtype for x in others):
+    """cpu.py where its kernels can serve, gpu.py where those can, else None."""
+    if q.dtype not in COMPILED or not q.size:
         return None
-    return module(__name__) if type(q) is np.ndarray and all(x.size for x in others) else None
+    if any(type(x) is not type(q) or x.dtype != q.dtype or not x.size for x in others):
+        return None
+    if type(q) is np.ndarray:
+        return module(__name__)
+    return cuda.module(__name__) if cuda.served(q) else None
 
 
 def _flags(hidden: Array | None) -> Array:
@@ -42,8 +46,11 @@ def attention(
     >>> out.shape, logs.round(3)
     ((1, 1, 2, 3), array([[[0.   , 0.693]]]))
     """
-    if (cpu := _served(q, k, v)) is None:
+    if (kernels := _served(q, k, v)) is None:
         return None
+    if type(q) is not np.ndarray:
+        return kernels.attention(q, k, v, hidden, causal, scale)  # type: ignore[no-any-return]
+    cpu = kernels
     dtype, (batch, heads, queries, columns), (keys, values) = q.dtype, q.shape, v.shape[2:]
     out = _like(q, values)
     normalizers = np.empty((batch, heads, queries), dtype)
@@ -69,8 +76,11 @@ def attention_pulled(
     >>> attention_pulled(ones, out, ones, ones, ones, None, logs, **settings)[2].round(6).tolist()
     [[[[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]]]
     """
-    if (cpu := _served(q, k, v, g)) is None:
+    if (kernels := _served(q, k, v, g)) is None:
         return None
+    if type(q) is not np.ndarray:
+        return kernels.attention_pulled(g, out, q, k, v, hidden, normalizers, causal, scale)  # type: ignore[no-any-return]
+    cpu = kernels
     dtype, (batch, heads, queries, columns), (keys, values) = q.dtype, q.shape, v.shape[2:]
     block_q, block_k = min(block_q, queries), min(block_k, keys, _KEYS)
     work = batch * heads * queries * keys * (3 * columns + 2 * values) * (1 if causal else 2)

@@ -1,6 +1,6 @@
 """Softmax, its logarithm and cross-entropy, and their gradients: by kernels, where there are any for the arrays.
 
-Every function here returns None where no kernel serves: for other than NumPy arrays of float32 and float64, and where
+Every function here returns None where no kernel serves: for other arrays than those of float32 and float64, and where
 kernels are turned off. Then the formula does, which stands in the op.
 """
 
@@ -67,8 +67,7 @@ def _along(name: str, axis: int, x: Any, g: Array | None = None) -> Array | None
         return xp.moveaxis(out.reshape(moved.shape), -1, axis) if x.ndim else out.reshape(())
     dtype = x.dtype
     if on_device:
-        g = None if g is None else xp.ascontiguousarray(g, dtype)
-        return cuda.module(__name__).along(name, xp.ascontiguousarray(x), g)
+        return cuda.module(__name__).along(name, x, g)
     cpu = module(__name__)
     out = np.empty(x.shape, dtype)
     parts = threads.parts(x.nbytes * cpu.TIMES[name])
@@ -88,8 +87,8 @@ def _plain(x: Array, dtype: Any) -> Array:
 class CrossEntropy(NamedTuple):
     loss: Array  # of each row, or their mean or sum
     normalizers: Array  # (2, N): the largest entry of each row, and the logarithm of the sum of exp(row - it)
-    share: float  # that every row has in the loss
-    wrong: int  # how many targets are no class: then the other results mean nothing
+    share: Any  # that every row has in the loss: a number, or on a device an array
+    wrong: int  # how many targets are no class: then the other results mean nothing; on a device nobody counts
 
 
 def cross_entropy(
@@ -102,9 +101,12 @@ def cross_entropy(
     >>> f"{made.loss:.4f}"
     '1.3863'
     """
-    if type(x) is not np.ndarray or x.dtype not in COMPILED or (cpu := module(__name__)) is None:
-        return None
     if weight is not None and weight.dtype != x.dtype:
+        return None
+    if cuda.served(x):
+        made = cuda.module(__name__).cross_entropy(x, target, weight, ignore_index, reduction, label_smoothing)
+        return CrossEntropy(*made, 0)
+    if type(x) is not np.ndarray or x.dtype not in COMPILED or (cpu := module(__name__)) is None:
         return None
     dtype, n = x.dtype, len(x)
     parts = threads.parts(x.nbytes * cpu.TIMES["cross_entropy"])
@@ -124,7 +126,7 @@ def cross_entropy(
 
 
 def cross_entropy_pulled(
-    g: Array, x: Any, target: Array, weight: Array | None, normalizers: Array, share: float, *, ignore_index: int,
+    g: Array, x: Any, target: Array, weight: Array | None, normalizers: Array, share: Any, *, ignore_index: int,
     label_smoothing: float,
 ) -> Array | None:  # fmt: skip
     """The gradient of x, by that of the loss, one number or one a row.
@@ -134,9 +136,13 @@ def cross_entropy_pulled(
     >>> cross_entropy_pulled(np.ones(1), x, target, None, normalizers, 1.0, ignore_index=-1, label_smoothing=0.0)
     array([[-0.5,  0.5]])
     """
-    if type(x) is not np.ndarray or x.dtype not in COMPILED or (cpu := module(__name__)) is None:
-        return None
     if weight is not None and weight.dtype != x.dtype:
+        return None
+    if cuda.served(x):
+        return cuda.module(__name__).cross_entropy_pulled(
+            g, x, target, weight, normalizers, share, ignore_index, label_smoothing
+        )
+    if type(x) is not np.ndarray or x.dtype not in COMPILED or (cpu := module(__name__)) is None:
         return None
     dtype = x.dtype
     gx = np.empty(x.shape, dtype)

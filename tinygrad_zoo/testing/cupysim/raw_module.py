@@ -1,8 +1,8 @@
 """`cupy.RawModule` on the CPU: g++ compiles the CUDA source, and emulation/cuda_on_cpu.h runs it.
 
 What CuPy takes in silence raises: a number of Python among the arguments (it would be passed as 8 bytes), a host array,
-an array that is not contiguous, a write before or behind an array. `seed` of `schedule(seed)` shuffles the order in which
-threads run.
+an array that is not contiguous, a write before or behind an array. `schedule(seed)` shuffles the order in which threads
+run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import numpy as np
 from .device_array import ndarray
 
 HEADER = Path(__file__).parent / "emulation" / "cuda_on_cpu.h"
-FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w")
+FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-ftls-model=initial-exec", "-w")
 CANARY = 256  # bytes before and behind every array that must come back as they were
-WORKERS = 2
+WORKERS = 1
 
 _seed = 0
 
@@ -90,7 +90,7 @@ class RawKernel:
     def _scalar(self, i: int, value: Any) -> Any:
         if not isinstance(value, np.generic):
             what = "a host array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-            raise TypeError(f"{self._name}: argument {i} is {what}: expected a device array or np.int32(...) and the like")
+            raise TypeError(f"{self._name}: argument {i} is {what}; expected a device array, np.int32(...) or the like")
         return np.asarray(value)
 
 
@@ -114,9 +114,9 @@ class Guarded:
         outside[self._inside] = 0xFF
         if (outside != 0xFF).any():
             raise RuntimeError(f"{self._what}: the kernel wrote outside of its {self._array.nbytes} bytes")
-        made = self._memory[self._inside].view(self._array.dtype).reshape(self._array.shape)
-        if not np.array_equal(made.view(np.uint8), self._array._values.view(np.uint8)):
-            self._array._values[...] = made
+        made, values = self._memory[self._inside], self._array._values
+        if not np.array_equal(made, values.reshape(-1).view(np.uint8)):  # what was only read may be read-only
+            values[...] = made.view(values.dtype).reshape(values.shape)
 
 
 def _compiled(code: str, defines: Sequence[str]) -> Path:

@@ -1,0 +1,78 @@
+"""Launches attention.cu: a block a tile of a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..cuda import launch
+from ..dispatch import Array, namespace
+
+SOURCE = Path(__file__).parent / "attention.cu"
+THREADS = 64  # of a block
+_TILE = {4: 64, 8: 32}  # rows and columns of a tile, by itemsize
+_PANELS = 3  # of a tile each, in shared memory
+_WARPS = 8  # of a block of attention_inner, which is a warp a query
+
+
+def attention(q: Array, k: Array, v: Array, hidden: Array | None, causal: bool, scale: float) -> tuple[Array, Array]:
+    """The result, laid in memory as q is, and the normalizers (B, H, N)."""
+    (batch, heads, queries, columns), (keys, values), xp = q.shape, v.shape[2:], namespace(q)
+    (q, q_last), (k, k_last), (v, v_last) = _laid(q), _laid(k), _laid(v)
+    out, logs = _empty(xp, (batch, heads, queries, values), q.dtype, q_last), xp.empty((batch, heads, queries), q.dtype)
+    lasts = q_last | k_last << 1 | v_last << 2 | q_last << 3
+    sizes = (heads, queries, keys, columns, values, q.dtype.type(scale), int(causal), int(hidden is not None), lasts)
+    blocks = batch * heads * _tiles(queries, q) * _tiles(values, q)
+    _run("attention", blocks, (q, k, v, _flags(xp, hidden), out, logs, *sizes))
+    return _given(out, q_last), logs
+
+
+def attention_pulled(
+    g: Array, out: Array, q: Array, k: Array, v: Array, hidden: Array | None, logs: Array, causal: bool, scale: float
+) -> tuple[Array, Array, Array]:
+    """The gradients of q, k and v, each laid as that is."""
+    (batch, heads, queries, columns), (keys, values), xp = q.shape, v.shape[2:], namespace(q)
+    (q, q_last), (k, k_last), (v, v_last), (out, out_last) = _laid(q), _laid(k), _laid(v), _laid(out)
+    g = xp.ascontiguousarray(_given(g, out_last))
+    gq = _empty(xp, (batch, heads, queries, columns), q.dtype, q_last)
+    gk = _empty(xp, (batch, heads, keys, columns), q.dtype, k_last)
+    gv = _empty(xp, (batch, heads, keys, values), q.dtype, v_last)
+    inner, flags, rows = xp.empty_like(logs), _flags(xp, hidden), batch * heads * queries
+    lasts = q_last | k_last << 1 | v_last << 2 | out_last << 3
+    sizes = (heads, queries, keys, columns, values, q.dtype.type(scale), int(causal), int(hidden is not None), lasts)
+    launch(SOURCE, "attention_inner", -(-rows // _WARPS), 32 * _WARPS, (g, out, inner, rows, *sizes), by=q)
+    given = (q, k, v, flags, g, logs, inner)
+    heads *= batch
+    _run("attention_pulled_queries", heads * _tiles(queries, q) * _tiles(columns, q), (*given, gq, *sizes))
+    _run("attention_pulled_keys", heads * _tiles(keys, q) * _tiles(max(columns, values), q), (*given, gk, gv, *sizes))
+    return _given(gq, q_last), _given(gk, k_last), _given(gv, v_last)
+
+
+def _run(name: str, blocks: int, arguments: tuple[Array, ...]) -> None:
+    q = arguments[0]
+    panel = _TILE[q.itemsize] ** 2 * q.itemsize
+    launch(SOURCE, name, blocks, THREADS, arguments, shared=_PANELS * panel, by=q)
+
+
+def _tiles(n: int, q: Array) -> int:
+    return -(-n // _TILE[q.itemsize])
+
+
+def _given(x: Array, last: int) -> Array:
+    """(B, N, H, D) as (B, H, N, D) where heads lie last, and back."""
+    return x.transpose(0, 2, 1, 3) if last else x
+
+
+def _laid(x: Array) -> tuple[Array, int]:
+    """x contiguous, and 1 where that is (B, N, H, D): heads that lie last need no copy."""
+    if not x.flags.c_contiguous and (turned := x.transpose(0, 2, 1, 3)).flags.c_contiguous:
+        return turned, 1
+    return namespace(x).ascontiguousarray(x), 0
+
+
+def _empty(xp: object, shape: tuple[int, int, int, int], dtype: object, last: int) -> Array:
+    batch, heads, rows, columns = shape
+    return xp.empty((batch, rows, heads, columns) if last else shape, dtype)  # type: ignore[attr-defined]
+
+
+def _flags(xp: object, hidden: Array | None) -> Array:
+    return xp.empty(0, bool) if hidden is None else xp.ascontiguousarray(hidden)  # type: ignore[attr-defined]

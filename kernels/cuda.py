@@ -20,6 +20,7 @@ from .jit import COMPILED, enabled
 
 ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 THREADS = 256  # a block's, where nothing speaks for another number
+MOST_BLOCKS = 4096  # of a loop over entries: more than fill any card
 _INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
 
 
@@ -67,3 +68,9 @@ def launch(
     """Run a kernel compiled for the dtype of `by`: whole numbers become int32, arrays must be contiguous."""
     converted = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
     kernel(namespace(by), path, name, ELEMENTS[by.dtype])((blocks,), (threads,), converted, shared_mem=shared)
+
+
+def launch_each(path: Path, name: str, size: int, arguments: tuple[Any, ...], *, by: Array) -> None:
+    """Run a kernel whose threads go through `size` entries in strides of all threads together."""
+    if size:
+        launch(path, name, min(-(-size // THREADS), MOST_BLOCKS), THREADS, arguments, by=by)

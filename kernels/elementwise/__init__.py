@@ -1,6 +1,6 @@
 """Functions of one number, entry by entry, and their gradients: by kernels, where there are any for the arrays.
 
-Every function here returns None where no kernel serves: for other than NumPy arrays of float32 and float64, and where
+Every function here returns None where no kernel serves: for other arrays than those of float32 and float64, and where
 kernels are turned off. Then the formula does, which stands in the op. Results lie in memory as x does.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import cuda, threads
 from ..dispatch import Array, module
 from ..jit import COMPILED
 
@@ -23,6 +23,8 @@ def value(name: str, x: Any, a: float = 0.0, b: float = 0.0) -> Array | None:
     >>> value("relu", [1.0]) is None
     True
     """
+    if type(x) is not np.ndarray and cuda.served(x):
+        return cuda.module(__name__).value(name, x, None, a, b)
     if type(x) is not np.ndarray or x.dtype not in COMPILED or (cpu := module(__name__)) is None:
         return None
     if x.flags.carray:
@@ -40,6 +42,8 @@ def pulled(name: str, g: Array, x: Any, a: float = 0.0, b: float = 0.0) -> Array
     >>> pulled("relu", np.array([3.0, 3.0]), np.array([0.0, 2.0]))
     array([0., 3.])
     """
+    if type(x) is not np.ndarray and cuda.served(x):
+        return cuda.module(__name__).pulled(name, g, x, a, b)
     if type(x) is not np.ndarray or x.dtype not in COMPILED or (cpu := module(__name__)) is None:
         return None
     if x.flags.carray and g.flags.carray and g.dtype is x.dtype:
@@ -58,6 +62,8 @@ def biased(name: str, x: Any, bias: Any, a: float = 0.0, b: float = 0.0) -> Arra
     >>> biased("relu", np.array([[-1.0, 2.0]]), np.array([2.0, 1.0]))
     array([[1., 3.]])
     """
+    if type(x) is not np.ndarray and cuda.served(x) and bias.dtype == x.dtype:
+        return cuda.module(__name__).value(name, x, bias, a, b)
     if (cpu := _served(x, bias)) is None:
         return None
     out = np.empty(x.shape, x.dtype)
@@ -73,6 +79,8 @@ def biased_pulled(name: str, g: Array, x: Any, bias: Any, a: float = 0.0, b: flo
     >>> [y.tolist() for y in biased_pulled("relu", np.ones((2, 1)), np.ones((2, 1)), np.ones(1))]
     [[[1.0], [1.0]], [2.0]]
     """
+    if type(x) is not np.ndarray and cuda.served(x) and bias.dtype == x.dtype:
+        return cuda.module(__name__).biased_pulled(name, g, x, bias, a, b)
     if (cpu := _served(x, bias)) is None:
         return None
     gx = np.empty(x.shape, x.dtype)

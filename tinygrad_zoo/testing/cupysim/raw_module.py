@@ -23,7 +23,7 @@ import numpy as np
 from .device_array import ndarray
 
 HEADER = Path(__file__).parent / "emulation" / "cuda_on_cpu.h"
-FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-ftls-model=initial-exec", "-w")
+FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w")
 CANARY = 256  # bytes before and behind every array that must come back as they were
 WORKERS = 1
 

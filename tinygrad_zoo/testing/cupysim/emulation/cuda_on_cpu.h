@@ -7,7 +7,7 @@
 // lanes disagree about it, a lane outside of its own mask.
 #pragma once
 #include <atomic>
-#include <cmath>
+#include <math.h>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -63,11 +63,19 @@ def kernel(xp: Any, path: Path, name: str, element: str) -> Any:
 
 
 def launch(
-    path: Path, name: str, blocks: int, threads: int, arguments: tuple[Any, ...], *, shared: int = 0, by: Array
+    path: Path,
+    name: str,
+    blocks: int | tuple[int, ...],
+    threads: int,
+    arguments: tuple[Any, ...],
+    *,
+    shared: int = 0,
+    by: Array,
 ) -> None:
     """Run a kernel compiled for the dtype of `by`: whole numbers become int32, arrays must be contiguous."""
+    grid = blocks if isinstance(blocks, tuple) else (blocks,)
     converted = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
-    kernel(namespace(by), path, name, ELEMENTS[by.dtype])((blocks,), (threads,), converted, shared_mem=shared)
+    kernel(namespace(by), path, name, ELEMENTS[by.dtype])(grid, (threads,), converted, shared_mem=shared)
 
 
 def launch_each(path: Path, name: str, size: int, arguments: tuple[Any, ...], *, by: Array) -> None:

@@ -1,6 +1,6 @@
 """Normalisation by mean and variance, and its gradients: by kernels, where there are any for the arrays.
 
-Every function here returns None where no kernel serves: for other than NumPy arrays of float32 and float64, for arrays
+Every function here returns None where no kernel serves: for other arrays than those of float32 and float64, for arrays
 of several dtypes or without entries, and where kernels are turned off. Then the formula does, which stands in the op.
 
 `statistics` are (2, …): the means and 1 / √(var + eps) of all rows, groups or channels. Backward returns the gradients
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import cuda, threads
 from ..dispatch import Array, module
 from ..jit import COMPILED
 
@@ -27,6 +27,8 @@ def rows(x: Any, weight: Any, bias: Any, width: int, eps: float, *, centred: boo
     >>> out.tolist(), statistics.tolist()
     ([[-1.0, 1.0]], [[2.0], [1.0]])
     """
+    if _on_device(x, weight, bias):
+        return cuda.module(__name__).rows(x, weight, bias, width, eps, centred)
     if (cpu := _served(x, weight, bias)) is None:
         return None
     shape, dtype = (x.size // width, width), x.dtype
@@ -46,6 +48,8 @@ def rows_pulled(g: Array, x: Any, weight: Any, statistics: Array, width: int, *,
     >>> [y.tolist() for y in rows_pulled(g, x, None, np.array([[2.0], [1.0]]), 2)]
     [[[0.0, 0.0]], [-1.0, 0.0], [1.0, 0.0]]
     """
+    if _on_device(x, weight, g):
+        return cuda.module(__name__).rows_pulled(g, x, weight, statistics, width, centred)
     if (cpu := _served(x, weight, g)) is None:
         return None
     shape, dtype = (x.size // width, width), x.dtype
@@ -66,6 +70,8 @@ def groups(x: Any, weight: Any, bias: Any, count: int, eps: float) -> Any:
     >>> groups(np.array([[1.0, 3.0, 5.0, 9.0]]), None, None, 2, 0.0)[0].tolist()
     [[-1.0, 1.0, -1.0, 1.0]]
     """
+    if _on_device(x, weight, bias):
+        return cuda.module(__name__).groups(x, weight, bias, count, eps)
     if (cpu := _served(x, weight, bias)) is None:
         return None
     (n, channels), dtype = x.shape[:2], x.dtype
@@ -89,6 +95,8 @@ def groups_pulled(g: Array, x: Any, weight: Any, statistics: Array, count: int) 
     >>> [y.tolist() for y in groups_pulled(g, x, None, np.array([[2.0], [1.0]]), 1)]
     [[[0.0, 0.0]], [-1.0, 0.0], [1.0, 0.0]]
     """
+    if _on_device(x, weight, g):
+        return cuda.module(__name__).groups_pulled(g, x, weight, statistics, count)
     if (cpu := _served(x, weight, g)) is None:
         return None
     (n, channels), dtype = x.shape[:2], x.dtype
@@ -119,6 +127,8 @@ def batch(x: Any, weight: Any, bias: Any, eps: float, fixed: Array | None = None
     >>> batch(np.array([[1.0], [3.0]]), None, None, 0.0)[0].tolist()
     [[-1.0], [1.0]]
     """
+    if _on_device(x, weight, bias, fixed):
+        return cuda.module(__name__).batch(x, weight, bias, eps, fixed)
     if (cpu := _served(x, weight, bias, fixed)) is None:
         return None
     dtype, channels = x.dtype, x.shape[1]
@@ -150,6 +160,8 @@ def batch_pulled(
     >>> [y.tolist() for y in batch_pulled(g, x, None, np.array([[2.0], [1.0]]))]
     [[[0.0], [0.0]], [-1.0], [1.0]]
     """
+    if _on_device(x, weight, g):
+        return cuda.module(__name__).batch_pulled(g, x, weight, statistics, fixed, of_statistics)
     if (cpu := _served(x, weight, g)) is None:
         return None
     dtype, channels = x.dtype, x.shape[1]
@@ -175,6 +187,12 @@ def batch_pulled(
         fixed, parts,
     )  # fmt: skip
     return np.moveaxis(gx.reshape(last.shape), -1, 1), *sums
+
+
+def _on_device(x: Any, *others: Any) -> bool:
+    """Whether CUDA kernels serve x and the others."""
+    same = all(other is None or other.dtype == x.dtype for other in others)
+    return type(x) is not np.ndarray and cuda.served(x) and x.size > 0 and same
 
 
 def _served(x: Any, *others: Any) -> Any:

@@ -5,8 +5,8 @@ do not overlap. `g` may be Pieces, gradients that are read where they lie, and t
 serve. Scalars are computed in float64 and rounded once to that dtype; those that change from step to step (learning
 rate, step count) are values like all others, so nothing is compiled anew.
 
-The formulas below are operators that NumPy and CuPy share. `cpu.py` has them as loops, bitwise equal. `norm` and
-`scale` are what clipping does to gradients in pieces.
+The formulas below are operators that NumPy and CuPy share. `cpu.py` has them as loops, bitwise equal, optimizer.cu as
+CUDA kernels. `norm` and `scale` are what clipping does to gradients in pieces.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import cuda, threads
 from ..dispatch import Array, loops, module, namespace
 from ..pieces import Pieces, pieces
 
@@ -205,6 +205,9 @@ def scale(g: Pieces, factor: float) -> None:
 def _run(name: str, g: Array | Pieces, written: tuple[Any, ...], *scalars: float) -> bool:
     """Run the kernel `name` where it can serve, else return False: the formula serves."""
     p, present = written[0], [x for x in written if x is not None]
+    if cuda.served(p) and all(flat(x, p) for x in (*present, g)):
+        cuda.module(__name__).run(name, g, written, *scalars)
+        return True
     table = g if type(g) is Pieces else None
     if table is None and loops(__name__, *present, g) is not None:
         table = pieces((g,), np.array((0, p.size)))
@@ -218,6 +221,11 @@ def _run(name: str, g: Array | Pieces, written: tuple[Any, ...], *scalars: float
     arrays = [p[:0] if x is None else x for x in written]
     getattr(cpu, name)[p.dtype, parts](*arrays, table.addresses, table.bounds, parts, *scalars)
     return True
+
+
+def flat(x: Any, like: Array) -> bool:
+    """Whether a kernel on a device takes x beside `like`: flat, contiguous, of its dtype and size."""
+    return bool(x.ndim == 1 and x.flags.c_contiguous and x.dtype == like.dtype and x.size == like.size)
 
 
 def _rounded(p: Array, scalars: tuple[float, ...]) -> list[Any]:

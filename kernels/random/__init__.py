@@ -1,6 +1,6 @@
 """Counter-based random words, and dropout by them in one pass: bitwise the numbers of the formulas.
 
-Every function here returns None where no kernel serves: for other than NumPy arrays of float32 and float64, and where
+Every function here returns None where no kernel serves: for other arrays than those of float32 and float64, and where
 kernels are turned off. Then the formulas of the ops do. A `key` is four uint32.
 """
 
@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from .. import threads
+from .. import cuda, threads
 from ..dispatch import Array, module
-from ..jit import COMPILED
+from ..jit import COMPILED, enabled
 
 
 def words(key: Array, size: int) -> Array | None:
@@ -21,6 +21,8 @@ def words(key: Array, size: int) -> Array | None:
     >>> words(np.zeros(4, np.uint32), 2).tolist()
     [1713891541, 3781805453]
     """
+    if type(key) is not np.ndarray and enabled():
+        return cuda.module(__name__).words(key, size)
     cpu = module(__name__) if type(key) is np.ndarray else None
     if cpu is None:
         return None
@@ -36,12 +38,14 @@ def dropout(x: Array, key: Array, p: float) -> Array | None:
     >>> dropout(np.ones(6), np.zeros(4, np.uint32), 0.5)
     array([0., 2., 2., 2., 2., 0.])
     """
+    threshold = math.ceil(float(np.float32(p)) * 2.0**24)  # the numbers, and p as one of them, are multiples of 2⁻²⁴
+    if type(x) is not np.ndarray and cuda.served(x):
+        return cuda.module(__name__).dropout(x, key, threshold, 1 / (1 - p))
     served = type(x) is np.ndarray and type(key) is np.ndarray and x.dtype in COMPILED and x.flags.aligned
     cpu = module(__name__) if served else None
     if cpu is None:
         return None
     x, out = np.ascontiguousarray(x), np.empty(x.shape, x.dtype)
-    threshold = math.ceil(float(np.float32(p)) * 2.0**24)  # the numbers, and p as one of them, are multiples of 2⁻²⁴
     parts = threads.parts(x.size * cpu.TIMES["dropout"])
     cpu.dropout[x.dtype, parts](x.reshape(-1), *key.tolist(), threshold, 1 / (1 - p), out.reshape(-1), parts)
     return out

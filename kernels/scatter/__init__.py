@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import cuda
 from ..dispatch import module
 from ..jit import COMPILED
 
@@ -17,6 +18,12 @@ def add_rows(table: Any, index: Any, rows: Any) -> bool:
     >>> add_rows(table, np.array([1, 0, -1]), np.array([[1.0], [2.0], [4.0]])), table.tolist()
     (True, [[2.0], [5.0]])
     """
+    if type(table) is not np.ndarray and cuda.served(table) and type(index) is type(rows) is type(table):
+        fits = table.ndim > 1 and table.flags.c_contiguous and rows.shape == index.shape + table.shape[1:]
+        if not (fits and rows.size and rows.dtype == table.dtype and index.dtype.kind in "iu"):
+            return False
+        cuda.module(__name__).add_rows(table, index, rows)
+        return True
     if type(table) is not np.ndarray or type(index) is not np.ndarray or type(rows) is not np.ndarray:
         return False
     fits = table.ndim > 1 and table.flags.carray and rows.shape == index.shape + table.shape[1:]

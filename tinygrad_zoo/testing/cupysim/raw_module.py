@@ -63,6 +63,8 @@ class RawModule:
 class RawKernel:
     """A kernel: called as CuPy's, (grid, block, arguments, shared_mem=bytes)."""
 
+    max_dynamic_shared_size_bytes: int = 48 * 1024  # more must be asked for by setting this, as on a card
+
     def __init__(self, name: str, function: Any) -> None:
         self._name, self._function = name, function
         function.restype = ctypes.c_char_p
@@ -70,11 +72,19 @@ class RawKernel:
     def __call__(
         self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0
     ) -> None:
-        guarded = [Guarded(self._name, i, a) if isinstance(a, ndarray) else None for i, a in enumerate(args)]
-        values = [
-            np.array(g.address, np.uint64) if g is not None else self._scalar(i, a)
-            for i, (g, a) in enumerate(zip(guarded, args, strict=True))
-        ]
+        if shared_mem > self.max_dynamic_shared_size_bytes:
+            raise RuntimeError(
+                f"{self._name}: {shared_mem} bytes of shared memory, of {self.max_dynamic_shared_size_bytes} allowed: "
+                "set kernel.max_dynamic_shared_size_bytes"
+            )
+        guarded: dict[tuple[int, int], Guarded] = {}  # an array that is given twice is one
+        values = []
+        for i, a in enumerate(args):
+            if isinstance(a, ndarray):
+                memory = guarded.setdefault((a.data.ptr, a.nbytes), Guarded(self._name, i, a))
+                values.append(np.array(memory.address, np.uint64))
+            else:
+                values.append(self._scalar(i, a))
         sizes = (ctypes.c_uint * 6)(*(*grid, 1, 1)[:3], *(*block, 1, 1)[:3])
         places = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
         widths = (ctypes.c_size_t * len(values))(*[value.itemsize for value in values])
@@ -83,9 +93,8 @@ class RawKernel:
         )
         if wrong:
             raise RuntimeError(f"{self._name}: {wrong.decode()}")
-        for memory in guarded:
-            if memory is not None:
-                memory.give_back()
+        for memory in guarded.values():
+            memory.give_back()
 
     def _scalar(self, i: int, value: Any) -> Any:
         if not isinstance(value, np.generic):

@@ -20,6 +20,7 @@ from .jit import COMPILED, enabled
 
 ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 THREADS = 256  # a block's, where nothing speaks for another number
+SHARED = 48 * 1024  # bytes of shared memory that a kernel has without asking for more
 MOST_BLOCKS = 4096  # of a loop over entries: more than fill any card
 _INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
 
@@ -75,7 +76,10 @@ def launch(
     """Run a kernel compiled for the dtype of `by`: whole numbers become int32, arrays must be contiguous."""
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
     converted = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
-    kernel(namespace(by), path, name, ELEMENTS[by.dtype])(grid, (threads,), converted, shared_mem=shared)
+    run = kernel(namespace(by), path, name, ELEMENTS[by.dtype])
+    if shared > SHARED and run.max_dynamic_shared_size_bytes < shared:
+        run.max_dynamic_shared_size_bytes = shared
+    run(grid, (threads,), converted, shared_mem=shared)
 
 
 def launch_each(path: Path, name: str, size: int, arguments: tuple[Any, ...], *, by: Array) -> None:

@@ -5,16 +5,16 @@
 // rows have more than TILE columns, the blocks of the further columns make the scores again.
 //
 // All sums of products are `multiply`: left' * right of two panels in shared memory. A panel holds TILE columns of a
-// matrix whose rows are what the product sums over. 8 x 8 threads own PER x PER entries each, so that a step of the sum
-// takes 2 PER numbers out of shared memory for PER^2 multiplications: enough to be limited by the arithmetic alone.
-// Three panels of float fill 48 KB, of double 24 KB.
+// matrix whose rows are what the product sums over. A team of 8 x 8 threads owns PER x PER entries each, so that a step
+// of the sum takes 2 PER numbers out of shared memory for PER^2 multiplications: enough to be limited by the arithmetic.
+// Panels of float have 16 KB, of double 8 KB. So few threads a block leave each of them some 250 registers.
 //
 // Every entry of a result is summed by one thread in one order: nothing depends on the schedule.
 #include "../common.cuh"
 
 constexpr int PER = sizeof(T) == 4 ? 8 : 4;
 constexpr int TILE = 8 * PER;
-constexpr int THREADS = 64;
+constexpr int TEAM = 64;  // threads
 constexpr int PANEL = TILE * TILE;
 
 struct __align__(16) Four {
@@ -25,8 +25,7 @@ struct __align__(16) Four {
 // boundary of 16 bytes, and can be moved at once.
 struct Matrix {
   const T* at;
-  i64 stride;
-  int rows, columns;
+  int stride, rows, columns;
   bool even;
 };
 
@@ -34,7 +33,7 @@ struct Matrix {
 __device__ Matrix matrix(const T* x, int head, int heads, int rows, int columns, bool last) {
   i64 row = last ? (i64)(head / heads) * rows * heads + head % heads : (i64)head * rows;
   x += row * columns;
-  return {x, last ? (i64)heads * columns : columns, rows, columns, columns % 4 == 0 && (size_t)x % 16 == 0};
+  return {x, last ? heads * columns : columns, rows, columns, columns % 4 == 0 && (size_t)x % 16 == 0};
 }
 
 __device__ int tiles(int n) { return (n + TILE - 1) / TILE; }
@@ -51,7 +50,7 @@ __device__ int owned(int at, int n) { return (n / 4 * 8 + at) * 4 + n % 4; }
 __device__ Four four(const Matrix& x, int row, int column) {
   Four found = {};
   if (row >= x.rows || column >= x.columns) return found;
-  const T* from = x.at + row * x.stride + column;
+  const T* from = x.at + (i64)row * x.stride + column;
   if (x.even) return *reinterpret_cast<const Four*>(from);
   for (int i = 0; i < 4 && column + i < x.columns; i++) found.at[i] = from[i];
   return found;
@@ -59,9 +58,9 @@ __device__ Four four(const Matrix& x, int row, int column) {
 
 // panel[k][r] = x[row + r][column + k]. A warp reads 8 rows, of each the same 16 columns.
 __device__ void load_across(T* panel, const Matrix& x, int row, int column) {
-  int depth = min(TILE, x.columns - column);
-  for (int r = threadIdx.x / 4; r < TILE; r += THREADS / 4)
-    for (int k = threadIdx.x % 4 * 4; k < depth; k += 16) {
+  int depth = min(TILE, x.columns - column), rank = threadIdx.x % TEAM;
+  for (int r = rank / 4; r < TILE; r += TEAM / 4)
+    for (int k = rank % 4 * 4; k < depth; k += 16) {
       Four read = four(x, row + r, column + k);
       for (int i = 0; i < 4; i++) panel[place(k + i, r)] = read.at[i];
     }
@@ -70,8 +69,8 @@ __device__ void load_across(T* panel, const Matrix& x, int row, int column) {
 // panel[k][c] = x[row + k][column + c]. Neighbouring threads read neighbouring columns.
 __device__ void load_along(T* panel, const Matrix& x, int row, int column) {
   constexpr int FOURS = TILE / 4;
-  int depth = min(TILE, x.rows - row), c = threadIdx.x % FOURS * 4;
-  for (int k = threadIdx.x / FOURS; k < (depth + 3) / 4 * 4; k += THREADS / FOURS)
+  int depth = min(TILE, x.rows - row), rank = threadIdx.x % TEAM, c = rank % FOURS * 4;
+  for (int k = rank / FOURS; k < (depth + 3) / 4 * 4; k += TEAM / FOURS)
     *reinterpret_cast<Four*>(panel + place(k, c)) = four(x, row + k, column + c);
 }
 
@@ -82,7 +81,7 @@ struct Tile {
 
 // sums += left' * right over the first `depth` rows of two panels, which are filled with zeros up to a multiple of 4.
 __device__ void multiply(Tile& sums, const T* left, const T* right, int depth) {
-  int down = threadIdx.x / 8, across = threadIdx.x % 8;
+  int down = threadIdx.x % TEAM / 8, across = threadIdx.x % 8;
   for (int k = 0; k < depth; k += 4) {
 #pragma unroll
     for (int step = 0; step < 4; step++) {
@@ -100,10 +99,10 @@ __device__ void multiply(Tile& sums, const T* left, const T* right, int depth) {
   }
 }
 
-// x y' for TILE rows of each. The panels are free for other use only after the next barrier.
-__device__ Tile inner_products(const Matrix& x, int x_row, const Matrix& y, int y_row, T* left, T* right) {
+// x y' for TILE rows of each, `width` columns. The panels are free for other use only after the next barrier.
+__device__ Tile inner_products(const Matrix& x, int x_row, const Matrix& y, int y_row, int width, T* left, T* right) {
   Tile sums = {};
-  for (int column = 0; column < x.columns; column += TILE) {
+  for (int column = 0; column < width; column += TILE) {
     __syncthreads();  // what was in the panels has been read
     load_across(left, x, x_row, column);
     load_across(right, y, y_row, column);
@@ -123,7 +122,7 @@ __device__ void weigh(Tile& sums, const T* weights, const Matrix& y, int row, in
 
 // panel[k][r] = tile[r][k]
 __device__ void put_across(T* panel, const Tile& tile) {
-  int down = threadIdx.x / 8, across = threadIdx.x % 8;
+  int down = threadIdx.x % TEAM / 8, across = threadIdx.x % 8;
 #pragma unroll
   for (int j = 0; j < PER; j++)
 #pragma unroll
@@ -135,14 +134,14 @@ __device__ void put_across(T* panel, const Tile& tile) {
 
 // A tile to rows and columns of a result, given as the matrix of its entries before.
 __device__ void store(const Tile& tile, const Matrix& out, int row, int column) {
-  int down = threadIdx.x / 8, across = threadIdx.x % 8;
+  int down = threadIdx.x % TEAM / 8, across = threadIdx.x % 8;
 #pragma unroll
   for (int i = 0; i < PER; i++)
 #pragma unroll
     for (int j = 0; j < PER; j += 4) {
       int r = row + owned(down, i), c = column + owned(across, j);
       if (r >= out.rows || c >= out.columns) continue;
-      T* to = const_cast<T*>(out.at) + r * out.stride + c;
+      T* to = const_cast<T*>(out.at) + (i64)r * out.stride + c;
       if (out.even) {
         *reinterpret_cast<Four*>(to) = {tile.at[i][j], tile.at[i][j + 1], tile.at[i][j + 2], tile.at[i][j + 3]};
       } else {
@@ -182,10 +181,10 @@ __device__ T over_row(T value, Operation operation) {
 // Online softmax (arXiv 1805.02867): each query keeps the largest score m met so far, l = sum exp(score - m) and
 // o = sum exp(score - m) v; a tile with a larger score shrinks l and o by exp(m - m'). Nothing is subtracted while m is
 // -inf. Blocks are numbered so that, causal, those with the most keys start first.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(TEAM)
 attention(const T* q, const T* k, const T* v, const unsigned char* hidden, T* out, T* logs, SIZES) {
   T *left = dynamic_shared<T>(), *right = left + PANEL, *weights = right + PANEL;
-  int across = threadIdx.x % 8, down = threadIdx.x / 8;
+  int down = threadIdx.x / 8, across = threadIdx.x % 8;
   int of_values = tiles(values), of_queries = tiles(queries);
   int column = blockIdx.x % of_values * TILE;
   int row = (of_queries - 1 - (int)(blockIdx.x / of_values) % of_queries) * TILE;
@@ -201,7 +200,7 @@ attention(const T* q, const T* k, const T* v, const unsigned char* hidden, T* ou
   for (int i = 0; i < PER; i++) top[i] = -INFINITY, total[i] = 0;
   int end = causal ? min(keys, row + TILE) : keys;
   for (int first = 0; first < end; first += TILE) {
-    Tile scores = inner_products(Q, row, K, first, left, right);
+    Tile scores = inner_products(Q, row, K, first, columns, left, right);
 #pragma unroll
     for (int i = 0; i < PER; i++) {
       T most = top[i];
@@ -246,7 +245,7 @@ extern "C" __global__ void attention_inner(const T* g, const T* out, T* inner, i
   bool last = lasts & 8;
   Matrix G = matrix(g, head, heads, queries, values, last);
   Matrix O = matrix(out, head, heads, queries, values, last);
-  i64 row = at % queries * G.stride;
+  i64 row = (i64)(at % queries) * G.stride;
   T sum = 0;
   for (int c = threadIdx.x % WARP; c < values; c += WARP) sum += G.at[row + c] * O.at[row + c];
   sum = over_warp(sum, Sum());
@@ -255,11 +254,11 @@ extern "C" __global__ void attention_inner(const T* g, const T* out, T* inner, i
 EXPORTED(attention_inner)
 
 // dQ = dS K * scale with dS = P * (dO V' - inner), P = exp(S - logs): a block makes TILE queries, TILE columns.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(TEAM)
 attention_pulled_queries(const T* q, const T* k, const T* v, const unsigned char* hidden, const T* g, const T* logs,
                          const T* inner, T* gq, SIZES) {
   T *left = dynamic_shared<T>(), *right = left + PANEL, *weights = right + PANEL;
-  int across = threadIdx.x % 8, down = threadIdx.x / 8;
+  int down = threadIdx.x / 8, across = threadIdx.x % 8;
   int of_columns = tiles(columns), of_queries = tiles(queries);
   int column = blockIdx.x % of_columns * TILE;
   int row = (of_queries - 1 - (int)(blockIdx.x / of_columns) % of_queries) * TILE;
@@ -281,7 +280,7 @@ attention_pulled_queries(const T* q, const T* k, const T* v, const unsigned char
   Tile sums = {};
   int end = causal ? min(keys, row + TILE) : keys;
   for (int first = 0; first < end; first += TILE) {
-    Tile scores = inner_products(Q, row, K, first, left, right);
+    Tile scores = inner_products(Q, row, K, first, columns, left, right);
 #pragma unroll
     for (int i = 0; i < PER; i++)
 #pragma unroll
@@ -291,12 +290,15 @@ attention_pulled_queries(const T* q, const T* k, const T* v, const unsigned char
       }
     // The weights wait in their panel, where every thread meets its own again, while the registers hold dO V'.
     put_across(weights, scores);
-    Tile pulled = inner_products(G, row, V, first, left, right);
+    Tile pulled = inner_products(G, row, V, first, values, left, right);
 #pragma unroll
-    for (int i = 0; i < PER; i++)
+    for (int j = 0; j < PER; j++)
 #pragma unroll
-      for (int j = 0; j < PER; j++)
-        pulled.at[i][j] = weights[place(owned(across, j), owned(down, i))] * (pulled.at[i][j] - mean[i]);
+      for (int i = 0; i < PER; i += 4) {
+        Four weight = *reinterpret_cast<Four*>(weights + place(owned(across, j), owned(down, i)));
+#pragma unroll
+        for (int n = 0; n < 4; n++) pulled.at[i + n][j] = weight.at[n] * (pulled.at[i + n][j] - mean[i + n]);
+      }
     put_across(weights, pulled);
     weigh(sums, weights, K, first, column, right);
   }
@@ -308,57 +310,65 @@ attention_pulled_queries(const T* q, const T* k, const T* v, const unsigned char
 }
 EXPORTED(attention_pulled_queries)
 
-// dV = P' dO and dK = dS' Q * scale: a block makes TILE keys, and of each of the two TILE columns, if there are so many.
-// The scores lie the other way round, a row a key.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// dV = P' dO and dK = dS' Q * scale: a block makes TILE keys, of each of the two TILE columns, if there are so many.
+//
+// The tiles lie the other way round here, a row a key. Two teams share the work, each with one result: the first makes
+// K Q', from it P', and adds P' dO to dV; the second makes V dO', with the first's P' from it dS', and adds dS' Q to dK:
+// X Y' and then the weights times Z.
+extern "C" __global__ void __launch_bounds__(2 * TEAM)
 attention_pulled_keys(const T* q, const T* k, const T* v, const unsigned char* hidden, const T* g, const T* logs,
                       const T* inner, T* gk, T* gv, SIZES) {
-  T *left = dynamic_shared<T>(), *right = left + PANEL, *weights = right + PANEL;
-  int across = threadIdx.x % 8, down = threadIdx.x / 8;
-  int of_columns = tiles(max(columns, values)), of_keys = tiles(keys);
+  bool second = threadIdx.x >= TEAM;
+  T *weights = dynamic_shared<T>(), *left = weights + second * 2 * PANEL, *right = left + PANEL;
+  int down = threadIdx.x % TEAM / 8, across = threadIdx.x % 8;
+  int width = max(columns, values), of_columns = tiles(width), of_keys = tiles(keys);
   int column = blockIdx.x % of_columns * TILE, row = blockIdx.x / of_columns % of_keys * TILE;
   int head = blockIdx.x / of_columns / of_keys;
-  Matrix Q = matrix(q, head, heads, queries, columns, lasts & 1);
-  Matrix K = matrix(k, head, heads, keys, columns, lasts & 2);
-  Matrix V = matrix(v, head, heads, keys, values, lasts & 4);
-  Matrix G = matrix(g, head, heads, queries, values, lasts & 8);
+  Matrix X = matrix(second ? v : k, head, heads, keys, second ? values : columns, lasts & (second ? 4 : 2));
+  Matrix Y = matrix(second ? g : q, head, heads, queries, second ? values : columns, lasts & (second ? 8 : 1));
+  Matrix Z = matrix(second ? q : g, head, heads, queries, second ? columns : values, lasts & (second ? 1 : 8));
   Sight seen = {masked ? hidden + (i64)(head / heads) * keys : nullptr, queries, keys, causal != 0};
-  logs += (i64)head * queries;
-  inner += (i64)head * queries;
+  const T* of_query = (second ? inner : logs) + (i64)head * queries;
 
-  Tile of_k = {}, of_v = {};
+  Tile sums = {};
   for (int first = causal ? row : 0; first < queries; first += TILE) {
-    Tile scores = inner_products(K, row, Q, first, left, right);
+    Tile made = inner_products(X, row, Y, first, width, left, right);
+    __syncthreads();  // the panels have been read
+    if (!second) {
 #pragma unroll
-    for (int j = 0; j < PER; j++) {
-      int query = first + owned(across, j);
-      T log = query < queries ? logs[query] : 0;
+      for (int j = 0; j < PER; j++) {
+        int query = first + owned(across, j);
+        T log = query < queries ? of_query[query] : 0;
 #pragma unroll
-      for (int i = 0; i < PER; i++) {
-        bool here = seen(query, row + owned(down, i));
-        scores.at[i][j] = here ? exp(scores.at[i][j] * scale - log) : 0;
+        for (int i = 0; i < PER; i++)
+          made.at[i][j] = seen(query, row + owned(down, i)) ? exp(made.at[i][j] * scale - log) : 0;
       }
+      put_across(weights, made);
     }
-    put_across(weights, scores);
-    if (column < values) weigh(of_v, weights, G, first, column, right);
-    if (column >= columns) continue;
-    Tile pulled = inner_products(V, row, G, first, left, right);
+    __syncthreads();  // P' is written
+    if (second) {
 #pragma unroll
-    for (int j = 0; j < PER; j++) {
-      int query = first + owned(across, j);
-      T mean = query < queries ? inner[query] : 0;
+      for (int j = 0; j < PER; j++) {
+        int query = first + owned(across, j);
+        T mean = query < queries ? of_query[query] : 0;
 #pragma unroll
-      for (int i = 0; i < PER; i++)
-        pulled.at[i][j] = weights[place(owned(across, j), owned(down, i))] * (pulled.at[i][j] - mean);
+        for (int i = 0; i < PER; i += 4) {
+          Four weight = *reinterpret_cast<Four*>(weights + place(owned(across, j), owned(down, i)));
+#pragma unroll
+          for (int n = 0; n < 4; n++) made.at[i + n][j] = weight.at[n] * (made.at[i + n][j] - mean);
+        }
+      }
+      put_across(left, made);
     }
-    put_across(weights, pulled);
-    weigh(of_k, weights, Q, first, column, right);
+    weigh(sums, left, Z, first, column, right);
   }
+  if (second) {
 #pragma unroll
-  for (int i = 0; i < PER; i++)
+    for (int i = 0; i < PER; i++)
 #pragma unroll
-    for (int j = 0; j < PER; j++) of_k.at[i][j] *= scale;
-  store(of_k, matrix(gk, head, heads, keys, columns, lasts & 2), row, column);
-  store(of_v, matrix(gv, head, heads, keys, values, lasts & 4), row, column);
+      for (int j = 0; j < PER; j++) sums.at[i][j] *= scale;
+  }
+  bool last = lasts & (second ? 2 : 4);
+  store(sums, matrix(second ? gk : gv, head, heads, keys, second ? columns : values, last), row, column);
 }
 EXPORTED(attention_pulled_keys)

@@ -8,9 +8,8 @@ from ..cuda import launch
 from ..dispatch import Array, namespace
 
 SOURCE = Path(__file__).parent / "attention.cu"
-THREADS = 64  # of a block
+TEAM = 64  # threads
 _TILE = {4: 64, 8: 32}  # rows and columns of a tile, by itemsize
-_PANELS = 3  # of a tile each, in shared memory
 _WARPS = 8  # of a block of attention_inner, which is a warp a query
 
 
@@ -22,7 +21,7 @@ def attention(q: Array, k: Array, v: Array, hidden: Array | None, causal: bool, 
     lasts = q_last | k_last << 1 | v_last << 2 | q_last << 3
     sizes = (heads, queries, keys, columns, values, q.dtype.type(scale), int(causal), int(hidden is not None), lasts)
     blocks = batch * heads * _tiles(queries, q) * _tiles(values, q)
-    _run("attention", blocks, (q, k, v, _flags(xp, hidden), out, logs, *sizes))
+    _run("attention", blocks, 1, (q, k, v, _flags(xp, hidden), out, logs, *sizes))
     return _given(out, q_last), logs
 
 
@@ -41,16 +40,17 @@ def attention_pulled(
     sizes = (heads, queries, keys, columns, values, q.dtype.type(scale), int(causal), int(hidden is not None), lasts)
     launch(SOURCE, "attention_inner", -(-rows // _WARPS), 32 * _WARPS, (g, out, inner, rows, *sizes), by=q)
     given = (q, k, v, flags, g, logs, inner)
-    heads *= batch
-    _run("attention_pulled_queries", heads * _tiles(queries, q) * _tiles(columns, q), (*given, gq, *sizes))
-    _run("attention_pulled_keys", heads * _tiles(keys, q) * _tiles(max(columns, values), q), (*given, gk, gv, *sizes))
+    of_queries, of_keys = _tiles(queries, q) * _tiles(columns, q), _tiles(keys, q) * _tiles(max(columns, values), q)
+    _run("attention_pulled_queries", batch * heads * of_queries, 1, (*given, gq, *sizes))
+    _run("attention_pulled_keys", batch * heads * of_keys, 2, (*given, gk, gv, *sizes))
     return _given(gq, q_last), _given(gk, k_last), _given(gv, v_last)
 
 
-def _run(name: str, blocks: int, arguments: tuple[Array, ...]) -> None:
+def _run(name: str, blocks: int, teams: int, arguments: tuple[Array, ...]) -> None:
+    """A team has two panels in shared memory, and a block that has but one team a third one, for weights."""
     q = arguments[0]
     panel = _TILE[q.itemsize] ** 2 * q.itemsize
-    launch(SOURCE, name, blocks, THREADS, arguments, shared=_PANELS * panel, by=q)
+    launch(SOURCE, name, blocks, TEAM * teams, arguments, shared=max(2 * teams, 3) * panel, by=q)
 
 
 def _tiles(n: int, q: Array) -> int:

@@ -55,9 +55,9 @@ def test_softmax(shape: tuple[int, ...], axis: int, dtype: str, order: None) -> 
 
 
 def test_softmax_of_large_numbers_and_of_none(order: None) -> None:
-    x = np.array([[1e4, -1e4, 1e4], [-np.inf, 0, 0], [np.nan, 0, 1]])
+    x = np.array([[1e4, -1e4, 1e4], [-np.inf, 0, 0], [-1e4, -np.inf, -1e4], [np.nan, 0, 1]])
     made = softmax.softmax(device(x)).get()
-    assert made[:2].tolist() == [[0.5, 0, 0.5], [0, 0.5, 0.5]] and np.isnan(made[2]).all()
+    assert made[:3].tolist() == [[0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0, 0.5]] and np.isnan(made[3]).all()
     assert softmax.softmax(device(np.empty((0, 3)))).shape == (0, 3)
 
 
@@ -114,6 +114,14 @@ def test_functions_of_one_number(name: str, dtype: str) -> None:
     for found, right in zip(made, wanted, strict=True):
         near(found, right, dtype)
     assert np.isnan(elementwise.value(name, device(np.array([np.nan], dtype)), a, b).get()).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["swish", "mish", "gelu", "gelu_tanh", "elu", "celu", "softplus", "logsigmoid"])
+def test_slopes_at_infinity(name: str, dtype: str) -> None:
+    x, g = np.array([-np.inf, np.inf], dtype), np.ones(2, dtype)
+    made = elementwise.pulled(name, device(g), device(x), *SETTINGS.get(name, (0.0, 0.0)))
+    near(made, elementwise.pulled(name, g, x, *SETTINGS.get(name, (0.0, 0.0))), dtype)
 
 
 # ---- optimizers: the same operations in the same order, so the same bits
@@ -194,16 +202,15 @@ def compare(made: Any, expected: Any, dtype: str) -> None:
 @pytest.mark.parametrize("with_affine", [True, False])
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize(("n", "width"), [(3, 7), (70, 33), (2, 1100)])
-def test_norms_of_rows(n: int, width: int, centred: bool, with_affine: bool, dtype: str) -> None:
+def test_norms_of_rows(n: int, width: int, centred: bool, with_affine: bool, dtype: str, order: None) -> None:
     x, g = 3 + draw(n, width), draw(n, width, seed=1)
     weight, bias = affine(width) if with_affine else (None, None)
     host = normalize.rows(x, weight, bias, width, 1e-5, centred=centred)
     pulled = normalize.rows_pulled(g, x, weight, host[1], width, centred=centred)
-    with schedule(1):
-        x_, g_, weight_, bias_ = (device(a, dtype) for a in (x, g, weight, bias))
-        made = normalize.rows(x_, weight_, bias_, width, 1e-5, centred=centred)
-        compare(made, host, dtype)
-        compare(normalize.rows_pulled(g_, x_, weight_, made[1], width, centred=centred), pulled, dtype)
+    x_, g_, weight_, bias_ = (device(a, dtype) for a in (x, g, weight, bias))
+    made = normalize.rows(x_, weight_, bias_, width, 1e-5, centred=centred)
+    compare(made, host, dtype)
+    compare(normalize.rows_pulled(g_, x_, weight_, made[1], width, centred=centred), pulled, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -56,6 +56,7 @@ def zuko_nll(seed: int) -> float:
         return float(-flow().log_prob(torch.from_numpy(split.test[0])).mean())
 
 
+@pytest.mark.train
 @pytest.mark.oracle("torch", "zuko")
 def test_within_a_hair_of_zuko_trained_equally(tmp_path: Path) -> None:
     seeds, threads = range(RECIPE.bar.seeds), torch.get_num_threads()

@@ -19,7 +19,8 @@ from ...data import Split, two_moons_entropy, two_moons_split
 from ...distributions import Independent, MultivariateNormal, Normal
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
-from .transforms import AffineCoupling, Flow
+from .couplings import AffineCoupling
+from .transforms import Flow
 
 NOISE = 0.10
 

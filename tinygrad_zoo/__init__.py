@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         optim,
         plotting,
         recipe,
+        stochastic_approximation,
         testing,
         training,
     )
@@ -59,6 +60,7 @@ _SUBMODULES = (
     "optim",
     "plotting",
     "recipe",
+    "stochastic_approximation",
     "testing",
     "training",
 )

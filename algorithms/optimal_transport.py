@@ -3,8 +3,9 @@
 To move masses p to places where q are wanted, at D[i, j] for each unit from i to j, is a linear program:
 min ⟨Γ, D⟩ over plans Γ >= 0 with row sums p and column sums q. Its dual is max p·f + q·g over potentials with
 f[i] + g[j] <= D[i, j]. Adding up these constraints, no plan costs less than any such potentials are worth (**weak
-duality**), and at the optimum both are equal (**strong duality**), so that potentials prove a plan optimal: `optimality`
-checks it. Where D is a distance, g = −f on common points and f is 1-Lipschitz: the Kantorovich–Rubinstein form.
+duality**), and at the optimum both are equal (**strong duality**), so that potentials prove a plan to be optimal:
+`optimality` checks it. Where D is a distance, g = −f on common points and f is 1-Lipschitz: the form of Kantorovich and
+Rubinstein.
 
 Arrays of masses go through a compiled loop, which makes the same pivots as the Python here.
 """
@@ -387,8 +388,8 @@ def _quantiles(name: str, points: ArrayLike, weights: ArrayLike | None) -> tuple
     masses = np.ones(values.shape) if weights is None else np.asarray(weights, np.float64)
     if values.ndim != 1 or not values.size or masses.shape != values.shape:
         raise ValueError(
-            f"wasserstein_1d: expected {name} (n,) and a weight for each, got {values.shape} and {masses.shape}; in more "
-            "than one dimension call emd"
+            f"wasserstein_1d: expected {name} (n,) and a weight for each, got {values.shape} and {masses.shape}; in "
+            "more than one dimension call emd"
         )
     if not (np.isfinite(values).all() and np.isfinite(masses).all() and masses.min() >= 0 and masses.sum() > 0):
         raise ValueError(f"wasserstein_1d: expected finite {name}, and weights >= 0 of which one at least is above 0")

@@ -99,9 +99,8 @@ class Autoregressive(nn.Module):
         """Zeros (n, bits), and uniform numbers in that shape: u < p is a bit that is 1 with probability p."""
         like, shape = self._like, (n, len(self.order))
         key = ops.draw_key(nn.init.generator(f"{type(self).__name__}.sample", rng), like.device)
-        return zeros(*shape, dtype=like.dtype, device=like.device), ops.standard_uniform(
-            key, shape=shape, dtype=like.dtype
-        )
+        uniform = ops.standard_uniform(key, shape=shape, dtype=like.dtype)
+        return zeros(*shape, dtype=like.dtype, device=like.device), uniform
 
     @property
     def _like(self) -> Tensor:

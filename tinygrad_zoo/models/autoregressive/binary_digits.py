@@ -76,8 +76,8 @@ def samples(state: State[Any, Any]) -> dict[str, Any]:
 def figure(state: State[Any, Any], path: Path) -> None:
     """The ladder, digits drawn by the model, what each pixel depends on, and what that saves."""
     model, (train,), (test,) = state.model, state.data.train, state.data.test
-    log_probs = model.log_probs(tensor(test, device=state.device)).numpy().reshape(len(test), -1)
-    ladder = {**baseline(state.data), "this model": -log_probs.sum(axis=1).mean()}
+    x = tensor(test, device=state.device)
+    ladder = {**baseline(state.data), "this model": -float(model.log_prob(x).mean())}
     fig, (rungs, drawn, depends, saved) = plotting.figure(4, size=3.6)
 
     bars = rungs.barh(list(ladder), list(ladder.values()), color=[plotting.GREY, plotting.GREY, plotting.BLUE])
@@ -88,9 +88,10 @@ def figure(state: State[Any, Any], path: Path) -> None:
     images = model.sample(64, rng=state.rng).numpy().reshape(-1, SIDE, SIDE)
     plotting.images_panel(drawn, 1 - images, 8, title="drawn by the model")
 
-    seen = model.dependence(tensor(test[:1], device=state.device))
+    seen = model.dependence(x[:1])
     depends.imshow(np.sqrt(seen / max(seen.max(), 1e-30)), cmap="magma")  # the root shows what is faint
     depends.set(title="pixel (row) depends on (column)", xticks=[0, 32, 63], yticks=[0, 32, 63])
+    log_probs = model.log_probs(x).numpy().reshape(len(test), -1)
     gain = (log_probs - independent(train, test)).mean(axis=0).reshape(SIDE, SIDE)
     image = saved.imshow(gain, cmap="RdBu_r", vmin=-np.abs(gain).max(), vmax=np.abs(gain).max())
     fig.colorbar(image, ax=saved, shrink=0.7)

@@ -19,6 +19,7 @@ import numpy as np
 
 from .backend import device_of, namespace, to_device, to_host
 from .errors import ShapeError, UsageError
+from .grad_mode import enable_grad
 from .tensor import Tensor, tensor
 from .variable import Array
 
@@ -109,8 +110,8 @@ def _rises(step_size: Callable[[int], float]) -> int:
     """A late k with a_{k+1} > a_k, or 0."""
     for j in range(10, _FAR, 5):
         looked_at = [*range(2**j, 2**j + 65), 2 ** (j + 1)]
-        for (k, value), (_, following) in pairwise((k, _size(step_size, k)) for k in looked_at):
-            if following > value * (1 + 1e-12):
+        for k, following in pairwise(looked_at):
+            if _size(step_size, following) > _size(step_size, k) * (1 + 1e-12):
                 return k
     return 0
 
@@ -470,7 +471,7 @@ def check_conditions(
 ) -> Conditions:
     """0 < c₁ ≤ g'(w) ≤ c₂ on low..high, Σ a_k = ∞, Σ a_k² < ∞, E[η] = 0 and E[η²] < ∞, looked for rather than proven.
 
-    g is a function of one number, written in ops, so that autograd finds its slope at `points` places, and at as many of
+    g is a function of one number, written in ops, so autograd finds its slope at `points` places, and at as many of
     a range ten times as wide: where |g'| is tenfold there, it is taken for unbounded. `noise` are independent draws of
     η: a mean off zero by five standard errors is a failure. That η's variance is finite no sample can show.
 
@@ -497,6 +498,7 @@ def check_conditions(
     )
 
 
+@enable_grad()
 def _slopes(g: Function, places: Array) -> Array:
     w = tensor(places, requires_grad=True, device="cpu")
     g(w).sum().backward()

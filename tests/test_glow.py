@@ -46,7 +46,7 @@ def test_the_recipe_meets_its_bar(tmp_path: Path) -> None:
     print(f"\nglow: {reached}, median {np.median(reached):.3f}, {runs[0].baseline}, {seconds:.0f} s")
     assert RECIPE.bar.holds(*(run.metrics for run in runs))
     for run in runs:
-        assert run.metrics["bits"] == pytest.approx((run.metrics["test_nll"] + np.log(17)) / np.log(2))
+        assert run.metrics["test_bits"] == pytest.approx((run.metrics["test_nll"] + np.log(17)) / np.log(2))
         assert (run.out / "figure.png").stat().st_size > 10_000
 
 

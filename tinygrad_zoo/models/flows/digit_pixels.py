@@ -6,6 +6,7 @@ beyond second moments. All densities are of x = (d + u) / 17 with d in 0..16, so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,15 @@ def baseline(data: Split) -> Mapping[str, float]:
 def nll(state: State[Any, Any]) -> float:
     """Of the test pixels, in nats a pixel."""
     return -float(state.model.log_prob(tensor(state.data.test[0], device=state.device)).mean()) / DIM
+
+
+def bits(nll: Any) -> Any:
+    """The bound on the counts' code length, in bits a pixel, that an NLL of nats a pixel gives.
+
+    >>> round(bits(-math.log(17)), 6), round(bits(0.0), 2)  # all in one cell; no knowledge at all
+    (0.0, 4.09)
+    """
+    return (nll + math.log(LEVELS)) / math.log(2)
 
 
 def images(x: Any) -> NDArray[Any]:

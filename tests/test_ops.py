@@ -64,7 +64,7 @@ def test_the_enumeration_is_complete() -> None:
         *("logical_and", "logical_or", "logical_xor", "logical_not"),
         *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"),
         *("all", "any", "argmax", "argmin", "argsort", "count_nonzero", "searchsorted", "nonzero", "one_hot"),
-        *("matrix_rank", "standard_normal", "standard_uniform", "nms", "batched_nms"),
+        *("matrix_rank", "standard_gumbel", "standard_normal", "standard_uniform", "nms", "batched_nms"),
     }
 
 

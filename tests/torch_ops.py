@@ -240,6 +240,11 @@ def _activated(x: Any, activation: str) -> Any:
     return getattr(F, name)(x, approximate=approximate) if approximate else getattr(F, name)(x)
 
 
+def _stairs(x: Any, beta: float) -> Any:
+    steps = torch.arange(-500.0, 501.0, dtype=x.dtype)
+    return (torch.sigmoid(beta * (x[..., None] - steps)) - (steps <= 0).to(x.dtype)).sum(-1)
+
+
 # Our name -> the same in PyTorch, called with our arrays by position and our settings by keyword. An op that is not
 # named here, nor in NOT_IN_TORCH, is PyTorch's function of its own name, with `dim` for `axis`.
 ADAPTED: dict[str, Callable[..., Any]] = {
@@ -355,6 +360,17 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "linear_attention": _linear_attention,
     "online_softmax": lambda x, axis, block: F.softmax(x, axis),
     "scaled_dot_product_attention": _sdpa,
+    "smooth_abs": lambda x, beta: torch.logaddexp(beta * x, -beta * x) / beta,
+    "smooth_accuracy": lambda input, target: input.gather(1, target[:, None]).mean(),
+    "smooth_argmax": lambda x, beta, axis, keepdims: (
+        F.softmax(beta * x, axis).cumsum(axis).flip(axis).narrow(axis, 0, 1) * x.shape[axis]
+        - F.softmax(beta * x, axis).cumsum(axis).sum(axis, keepdim=True)
+    ).sum(axis, keepdim=keepdims),
+    "smooth_floor": _stairs,
+    "smooth_max": lambda x, beta, axis, keepdims: torch.logsumexp(beta * x, _dims(x, axis), keepdim=keepdims) / beta,
+    "smooth_onehot": lambda x, beta, axis: F.softmax(beta * x, axis),
+    "smooth_round": lambda x, beta: _stairs(x + 0.5, beta),
+    "smooth_sign": lambda x, beta: torch.tanh(beta * x),
     "softmax": lambda x, axis, dtype: F.softmax(x, axis, dtype=dtype),
     "softplus": lambda x, beta, threshold: F.softplus(x, beta, min(threshold, 700)),
     "solve": lambda a, b, left: torch.linalg.solve(a, b, left=left),
@@ -395,6 +411,12 @@ NOT_IN_TORCH = {
     "roi_pool": _VISION,
     "dropout": "its mask comes from our Philox key, PyTorch's from its own generator",
     "rrelu": "its slopes come from our Philox key, PyTorch's from its own generator",
+    "gumbel_softmax": "its noise comes from our Philox key: tests/test_reparameterised.py gives PyTorch the same",
+    "standard_gamma": "its numbers come from our Philox key, PyTorch's from its own generator",
+    "standard_gamma_grad": "_standard_gamma_grad has fewer digits and no derivative: tests/test_reparameterised.py compares them",
+    "standard_gumbel": "its numbers come from our Philox key, PyTorch's from its own generator",
+    "smooth_f1": "has none: tests/test_surrogates.py writes it in PyTorch",
+    "smooth_topk": "has no threshold that makes the values sum to k: tests/test_smooth.py has the formula",
     "standard_normal": "its numbers come from our Philox key, PyTorch's from its own generator",
     "standard_uniform": "its numbers come from our Philox key, PyTorch's from its own generator",
     "to_device": "moves between NumPy and CuPy, which PyTorch does not know",

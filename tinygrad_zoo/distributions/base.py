@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import ShapeError, UsageError
+from ..backend import on_host
+from ..errors import GradientError, ShapeError, UsageError
 from ..grad_mode import no_grad
 from ..nn import Buffer, Module, Parameter
-from ..ops import draw_key, standard_normal
+from ..ops import clip, draw_key, standard_normal, standard_uniform
 from ..ops.random import generator
 from ..tensor import Tensor, as_tensor, tensor
 
@@ -32,6 +33,7 @@ class Distribution(Module):
 
     batch_shape: tuple[int, ...]
     event_shape: tuple[int, ...]
+    has_rsample: bool = True
 
     @property
     @abstractmethod
@@ -80,13 +82,57 @@ class Distribution(Module):
             raise ShapeError(f"{who}: {x.shape} does not broadcast with the batch {self.batch_shape}") from error
         return x
 
+    def _extended(self, shape: Shape) -> tuple[int, ...]:
+        """S + B + E"""
+        lead = shape if isinstance(shape, tuple | list) else (shape,)
+        return (*lead, *self.batch_shape, *self.event_shape)
+
+    def _key(self, rng: np.random.Generator, like: Tensor) -> Tensor:
+        """A fresh key of noise on the device of `like`."""
+        return Tensor(draw_key(generator(type(self).__name__, rng), like.device))
+
     def _noise(self, shape: Shape, rng: np.random.Generator, like: Tensor) -> Tensor:
         """Standard normal noise of shape S + B + E, in the dtype and on the device of `like`."""
-        lead = shape if isinstance(shape, tuple | list) else (shape,)
-        full = (*lead, *self.batch_shape, *self.event_shape)
-        key = Tensor(draw_key(generator(type(self).__name__, rng), like.device))
-        noise: Tensor = standard_normal(key, shape=full, dtype=like.dtype)
+        noise: Tensor = standard_normal(self._key(rng, like), shape=self._extended(shape), dtype=like.dtype)
         return noise
+
+    def _fractions(self, shape: Shape, rng: np.random.Generator, like: Tensor) -> Tensor:
+        """Uniform noise of shape S + B + E in [0, 1), in the dtype and on the device of `like`."""
+        noise: Tensor = standard_uniform(self._key(rng, like), shape=self._extended(shape), dtype=like.dtype)
+        return noise
+
+    def _inner_fractions(self, shape: Shape, rng: np.random.Generator, like: Tensor) -> Tensor:
+        """The same in (0, 1): 0, whose logarithm is infinite, becomes half the distance to its neighbour."""
+        inner: Tensor = clip(self._fractions(shape, rng, like), min=0.25 * float(np.finfo(like.dtype).eps))
+        return inner
+
+
+class NotReparameterised(Distribution):
+    """One whose samples are no differentiable function of its parameters."""
+
+    has_rsample = False
+
+    @abstractmethod
+    def sample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
+        """Samples without gradient."""
+
+    def rsample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
+        """Raises GradientError, and says what there is instead."""
+        raise no_rsample(self)
+
+
+def no_rsample(distribution: Distribution) -> GradientError:
+    return GradientError(
+        f"{type(distribution).__name__}: no rsample, since samples have no derivative in the parameters: write sample "
+        "and tinygrad_zoo.gradient_estimators.score_function, or a relaxed distribution, whose has_rsample is True"
+    )
+
+
+def no_closed_form(distribution: Distribution, what: str) -> UsageError:
+    return UsageError(
+        f"{type(distribution).__name__}: {what} has no closed form: estimate it from sample(n, rng=rng)"
+        + (" as the mean of -log_prob" if what == "entropy" else "")
+    )
 
 
 def parameter(value: Any) -> Tensor:
@@ -95,6 +141,22 @@ def parameter(value: Any) -> Tensor:
         return value
     constant = tensor(value)
     return Buffer(constant if constant.dtype.kind == "f" else constant.to("float32"))
+
+
+def checked_positive(who: str, **values: Tensor) -> None:
+    """Raises UsageError where one is not > 0 (on the host; a device is not asked, since that would wait for it)."""
+    for name, x in values.items():
+        if on_host(x.data) and not (x.data > 0).all():
+            raise UsageError(f"{who}: expected {name} > 0, got {x.data.min()}")
+
+
+def broadcast(who: str, **values: Tensor) -> tuple[int, ...]:
+    """The batch shape of parameters, or a ShapeError that names them."""
+    try:
+        return np.broadcast_shapes(*(x.shape for x in values.values()))
+    except ValueError as error:
+        said = " and ".join(f"{name} {x.shape}" for name, x in values.items())
+        raise ShapeError(f"{who}: {said} do not broadcast") from error
 
 
 class Independent(Distribution):
@@ -110,7 +172,7 @@ class Independent(Distribution):
         if not 0 <= ndims <= len(base.batch_shape):
             raise UsageError(f"Independent: expected 0 <= ndims <= {len(base.batch_shape)}, got {ndims}")
         split = len(base.batch_shape) - ndims
-        self.base, self.ndims = base, ndims
+        self.base, self.ndims, self.has_rsample = base, ndims, base.has_rsample
         self.batch_shape = base.batch_shape[:split]
         self.event_shape = base.batch_shape[split:] + base.event_shape
 
@@ -121,6 +183,9 @@ class Independent(Distribution):
     @property
     def variance(self) -> Any:
         return self.base.variance
+
+    def sample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
+        return self.base.sample(shape, rng=rng)
 
     def rsample(self, shape: Shape = (), *, rng: np.random.Generator) -> Any:
         return self.base.rsample(shape, rng=rng)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import ops
 from ..backend import on_host
 from ..errors import LinAlgError, ShapeError, UsageError
-from .base import LOG_TAU, Distribution, Shape, parameter
+from .base import LOG_TAU, Distribution, Shape, broadcast, checked_positive, parameter
 
 
 class Normal(Distribution):
@@ -26,12 +26,8 @@ class Normal(Distribution):
 
     def __init__(self, loc: Any, scale: Any) -> None:
         self.loc, self.scale = parameter(loc), parameter(scale)
-        if on_host(self.scale.data) and not (self.scale.data > 0).all():
-            raise UsageError(f"Normal: expected scale > 0, got {self.scale.data.min()}")
-        try:
-            self.batch_shape = np.broadcast_shapes(self.loc.shape, self.scale.shape)
-        except ValueError as error:
-            raise ShapeError(f"Normal: loc {self.loc.shape} and scale {self.scale.shape} do not broadcast") from error
+        checked_positive("Normal", scale=self.scale)
+        self.batch_shape = broadcast("Normal", loc=self.loc, scale=self.scale)
         self.event_shape = ()
 
     @property

@@ -1,5 +1,7 @@
 """Losses as modules, beside the ops of the same formula."""
 
+from .adversarial import gan_discriminator, gan_generator, gradient_penalty, wgan_critic, wgan_generator
+from .contrastive import AliasSampler, NoiseDistribution, info_nce, nce_loss
 from .supervised import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -21,8 +23,10 @@ from .supervised import (
     SoftMarginLoss,
     TripletMarginLoss,
 )
+from .surrogates import SmoothAccuracyLoss, SmoothF1Loss
 
 __all__ = [
+    "AliasSampler",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CosineEmbeddingLoss",
@@ -38,8 +42,18 @@ __all__ = [
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
+    "NoiseDistribution",
     "PoissonNLLLoss",
+    "SmoothAccuracyLoss",
+    "SmoothF1Loss",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "TripletMarginLoss",
+    "gan_discriminator",
+    "gan_generator",
+    "gradient_penalty",
+    "info_nce",
+    "nce_loss",
+    "wgan_critic",
+    "wgan_generator",
 ]

@@ -105,6 +105,7 @@ from .quantizer import Quantized, VectorQuantizer
 from .rearranging import Fold, PixelShuffle, PixelUnshuffle, Unfold
 from .recurrent import GRU, LSTM, GRUCell, LSTMCell
 from .resampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from .threshold import ThresholdUnit
 from .transformer import SinusoidalPositions, TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
@@ -221,6 +222,7 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "ThresholdUnit",
     "TransformerDecoderLayer",
     "TransformerEncoderLayer",
     "Unflatten",

@@ -163,7 +163,7 @@ from .pooling import (
     scatter_planes,
 )
 from .probability import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
-from .random import draw_key, dropout, standard_normal, standard_uniform
+from .random import draw_key, dropout, standard_gumbel, standard_normal, standard_uniform
 from .recurrent import gru_step, lstm_step
 from .reduction import (
     all,
@@ -185,6 +185,7 @@ from .reduction import (
     var,
 )
 from .regression import gaussian_nll_loss, huber_loss, l1_loss, mse_loss, poisson_nll_loss, smooth_l1_loss
+from .reparameterised import gumbel_softmax, standard_gamma, standard_gamma_grad
 from .repeating import meshgrid, pad, repeat_interleave, tile
 from .resampling import affine_grid, grid_sample, interpolate, interpolate_adjoint
 from .roi import ps_roi_pool, roi_align, roi_pool
@@ -208,10 +209,21 @@ from .shape import (
     unflatten,
     unsqueeze,
 )
+from .smooth import (
+    smooth_abs,
+    smooth_argmax,
+    smooth_floor,
+    smooth_max,
+    smooth_onehot,
+    smooth_round,
+    smooth_sign,
+    smooth_topk,
+)
 from .softmax import log_softmax, maxout, softmax, softmin
 from .sorting import argsort, kthvalue, median, searchsorted, sort, topk
 from .special import digamma, entr, erf, erfc, erfcx, erfinv, lgamma, log_ndtr, logit, ndtr, polygamma
 from .spectral import eigh, eigvalsh, matrix_norm, matrix_rank, pinv, svd, svdvals
+from .surrogates import smooth_accuracy, smooth_f1
 from .trigonometry import (
     acos,
     acosh,
@@ -362,6 +374,7 @@ __all__ = [
     "group_norm",
     "gru_step",
     "gt",
+    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -500,7 +513,17 @@ __all__ = [
     "sinc",
     "sinh",
     "slogdet",
+    "smooth_abs",
+    "smooth_accuracy",
+    "smooth_argmax",
+    "smooth_f1",
+    "smooth_floor",
     "smooth_l1_loss",
+    "smooth_max",
+    "smooth_onehot",
+    "smooth_round",
+    "smooth_sign",
+    "smooth_topk",
     "soft_margin_loss",
     "softmax",
     "softmin",
@@ -515,6 +538,9 @@ __all__ = [
     "square",
     "squeeze",
     "stack",
+    "standard_gamma",
+    "standard_gamma_grad",
+    "standard_gumbel",
     "standard_normal",
     "standard_uniform",
     "std",

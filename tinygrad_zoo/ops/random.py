@@ -270,3 +270,41 @@ def standard_normal(key: Array, *, shape: int | tuple[int, ...], dtype: Any = "f
     radius, angle = xp.sqrt(-2 * xp.log(unit[:half])), 2 * math.pi * unit[half:]
     pairs = xp.concatenate((radius * xp.cos(angle), radius * xp.sin(angle)))
     return pairs[:size].astype(found).reshape(sizes)
+
+
+def inner_fractions(key: Array, sizes: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Random numbers in (0, 1) in float64, never an end: 32 bits and a half, or 52 where `dtype` is float64."""
+    bits, width = _fractions(key, math.prod(sizes), dtype)
+    kept = min(width, 52)  # and a half of the last one more: 53 bits, exact in float64
+    return (((bits >> (width - kept)).astype(np.float64) + 0.5) * 2.0**-kept).reshape(sizes)
+
+
+def _gumbel_reference(key: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    """One number at a time."""
+    bits, width = _fractions(key, math.prod(shape), np.dtype(dtype))
+    kept = {32: 32, 53: 52}[width]
+    values = [-math.log(-math.log(((word >> (width - kept)) + 0.5) / 2**kept)) for word in bits.tolist()]
+    return np.array(values, dtype=dtype).astype(np.float64).reshape(shape)
+
+
+@primitive(
+    vjp=None,
+    samples=lambda r: [
+        sample(some_key(r), shape=(3, 5), dtype="float64"),
+        sample(some_key(r), shape=(6,), dtype="float32"),
+        sample(some_key(r), shape=(), dtype="float64"),
+        sample(some_key(r), shape=(0, 2), dtype="float64"),
+    ],
+    reference=_gumbel_reference,
+)
+def standard_gumbel(key: Array, *, shape: int | tuple[int, ...], dtype: Any = "float32") -> Array:
+    """Standard Gumbel numbers -log(-log u), a pure function of the key; u is never 0 or 1, so all are finite.
+
+    Computed in float64: a narrower dtype has those numbers from 32 bits of u, rounded.
+
+    >>> tz.standard_gumbel(tz.draw_key(np.random.default_rng(0)), (2, 3)).shape
+    (2, 3)
+    """
+    sizes, found = check_draw("standard_gumbel", key, shape, dtype)
+    xp = namespace(key)
+    return (-xp.log(-xp.log(inner_fractions(key, sizes, found)))).astype(found)

@@ -7,21 +7,18 @@ into a Gaussian: training maximises log p(x) = log N(f(x); 0, I) + log |det ∂f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ... import nn, ops, optim, plotting
-from ...data import Split, two_moons_entropy, two_moons_split
-from ...distributions import Independent, MultivariateNormal, Normal
+from ... import nn, ops, optim
+from ...data import Split
+from ...distributions import Independent, Normal
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
-from ...tensor import Tensor, tensor
-from .transforms import AffineCoupling, Flow
-
-NOISE = 0.10
+from ...tensor import Tensor
+from . import two_moons
+from .couplings import AffineCoupling
+from .transforms import Flow
 
 
 class RealNVP(Flow):
@@ -48,10 +45,6 @@ class Settings(Config):
     n_coupling: int = 6
 
 
-def data(config: Settings, rng: np.random.Generator) -> Split:
-    return two_moons_split(rng, noise=NOISE)
-
-
 def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[RealNVP]:
     dim = data.train[0].shape[1]
     model = RealNVP(dim, config.hidden, config.n_coupling, rng=rng)
@@ -71,37 +64,6 @@ def step(state: State[Settings, RealNVP], batch: Batch) -> dict[str, Tensor]:
     return {"nll": nll}
 
 
-def evaluate(state: State[Settings, RealNVP]) -> dict[str, float]:
-    """In nats, on the standardised test points; no model can have a lower NLL than the entropy."""
-    (x,) = state.data.test
-    nll = -float(state.model.log_prob(tensor(x, device=state.device)).mean())
-    entropy = two_moons_entropy(x, NOISE, state.data.statistics)
-    return {"test_nll": nll, "entropy": entropy, "gap": nll - entropy}
-
-
-def baseline(data: Split) -> Mapping[str, float]:
-    (train,), (test,) = data.train, data.test
-    gaussian = MultivariateNormal.fit(train)
-    return {"fitted Gaussian": -float(gaussian.log_prob(tensor(test, "float64")).mean())}
-
-
-def figure(state: State[Settings, RealNVP], path: Path) -> None:
-    """Data, samples, the learnt density, and the grid of the latent space warped into data space."""
-    model, (points,), square = state.model, state.data.test, (-2.6, 2.6, -2.6, 2.6)
-
-    def on_device(x: Any) -> Tensor:
-        return tensor(x, "float32", state.device)
-
-    fig, (data, samples, density, grid) = plotting.figure(4)
-    plotting.scatter_panel(data, points[:3000], title="data", extent=square)
-    plotting.scatter_panel(samples, model.sample(3000, rng=state.rng).numpy(), title="samples", extent=square)
-    plotting.density_panel(density, lambda x: model.log_prob(on_device(x)).numpy(), square, title="density")
-    plotting.grid_panel(
-        grid, lambda z: model.inverse(on_device(z)).numpy(), square, view=square, title="warped latent grid"
-    )
-    plotting.save(fig, path)
-
-
 RECIPE = Recipe(
     name="realnvp",
     row="F3",
@@ -110,11 +72,12 @@ RECIPE = Recipe(
     paper="arXiv 1605.08803",
     config=Settings(),
     metric="nll",
-    data=data,
+    data=two_moons.data,
     build=build,
     step=step,
-    evaluate=evaluate,
-    baseline=baseline,
+    evaluate=two_moons.evaluate,
+    baseline=two_moons.baseline,
     bar=Bar(metric="test_nll", at_most=1.98, seeds=3),
-    figure=figure,
+    figure=two_moons.figure,
+    samples=two_moons.samples,
 )

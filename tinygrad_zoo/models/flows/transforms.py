@@ -1,6 +1,7 @@
 """Invertible maps with tractable Jacobians, and the density they make of a simple one (arXiv 1505.05770).
 
 With z = f(x) and z ~ p_z, log p(x) = log p_z(f(x)) + log |det ∂f/∂x|. The log-determinants of a chain of maps add up.
+Points are rows (N, dim) everywhere; a map of images says which `shape` (C, H, W) stands in a row.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ class Transform(nn.Module):
     def inverse(self, z: Any) -> Any:
         """x = f⁻¹(z) of shape (N, dim)."""
 
+    def inverse_and_log_det(self, z: Any) -> tuple[Tensor, Tensor]:
+        """x = f⁻¹(z) and log |det ∂f⁻¹/∂z| = -log |det ∂f/∂x|, (N, dim) and (N,)."""
+        x = self.inverse(z)
+        return x, -self.forward(x)[1]
+
+    def initialise(self, x: Any) -> None:
+        """Set what is to be set from the first data x (N, dim), before any training: only ActNorm has such."""
+
     def settings(self) -> str:
         return str(self.dim)
 
@@ -42,63 +51,9 @@ class Transform(nn.Module):
             raise ShapeError(f"{type(self).__name__}: expected points (N, {self.dim}), got {x.shape}")
         return x
 
-
-class AffineCoupling(Transform):
-    """z = b⊙x + (1 - b)⊙(x⊙exp s(b⊙x) + t(b⊙x)), log |det| = Σ (1 - b)⊙s (arXiv 1605.08803, equation 9).
-
-    b keeps every second coordinate, from number `parity` on; those pass unchanged and a network computes from them how
-    to scale and shift the others. Two couplings of different parity change all coordinates. The log-scale is
-    s = c tanh(· / c), with slope 1 at 0 and bounded by c = `max_log_scale`, since an unbounded exp(s) overflows.
-
-    >>> coupling = AffineCoupling(2, hidden=8, parity=0, rng=np.random.default_rng(0))
-    >>> z, log_det = coupling(np.ones((5, 2), np.float32))
-    >>> z.shape, log_det.shape
-    ((5, 2), (5,))
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        hidden: int,
-        parity: int,
-        *,
-        max_log_scale: float = 4.0,
-        rng: np.random.Generator = nn.init.REQUIRED,
-    ) -> None:
-        if dim < 2 or parity not in (0, 1) or max_log_scale <= 0:
-            raise UsageError(
-                "AffineCoupling: expected dim >= 2, parity 0 or 1 and max_log_scale > 0, "
-                f"got {dim}, {parity} and {max_log_scale}"
-            )
-        self.dim, self.parity, self.max_log_scale = dim, parity, max_log_scale
-        self.kept = nn.Buffer((np.arange(dim) % 2 == parity).astype(np.float32))  # b: (dim,)
-        self.changed = nn.Buffer(1 - self.kept)
-        self.net = nn.Sequential(
-            nn.Linear(dim, hidden, rng=rng),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden, rng=rng),
-            nn.ReLU(),
-            nn.Linear(hidden, 2 * dim, rng=rng),
-        )
-
-    def forward(self, x: Any) -> tuple[Tensor, Tensor]:
-        x = self._points(x)
-        s, t = self._scale_and_shift(x)
-        return x * ops.exp(s) + t, s.sum(axis=1)  # (N, dim), (N,)
-
-    def inverse(self, z: Any) -> Any:
-        z = self._points(z)
-        s, t = self._scale_and_shift(z)  # as in `forward`: the kept coordinates are the same
-        return (z - t) * ops.exp(-s)
-
-    def _scale_and_shift(self, x: Tensor) -> tuple[Any, Any]:
-        """s and t, (N, dim) each, zero at the coordinates that are kept."""
-        out = self.net(x * self.kept)  # (N, 2 dim)
-        s = self.max_log_scale * ops.tanh(out[:, : self.dim] / self.max_log_scale)
-        return s * self.changed, out[:, self.dim :] * self.changed
-
-    def settings(self) -> str:
-        return f"{self.dim}, parity={self.parity}"
+    def _no_log_det(self, x: Tensor) -> Tensor:
+        """That of a map that keeps volumes: 0 for each point, (N,)."""
+        return zeros(len(x), dtype=x.dtype, device=x.device)
 
 
 class Permutation(Transform):
@@ -117,7 +72,7 @@ class Permutation(Transform):
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         x = self._points(x)
-        return x[:, self.order], zeros(len(x), dtype=x.dtype, device=x.device)
+        return x[:, self.order], self._no_log_det(x)
 
     def inverse(self, z: Any) -> Any:
         return self._points(z)[:, self.back]
@@ -135,14 +90,101 @@ class Reverse(Transform):
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         x = self._points(x)
-        return ops.flip(x, axis=1), zeros(len(x), dtype=x.dtype, device=x.device)
+        return ops.flip(x, axis=1), self._no_log_det(x)
 
     def inverse(self, z: Any) -> Any:
         return ops.flip(self._points(z), axis=1)
 
 
-class Flow(Transform):
-    """f = f_K ∘ … ∘ f_1 and the density log p(x) = log p_base(f(x)) + Σ log |det ∂f_k|.
+class Scaling(Transform):
+    """z = x ⊙ exp(s) with learnt s (dim,), log |det| = Σ s_i: NICE's last layer (arXiv 1410.8516, section 3.3).
+
+    What volume-preserving couplings cannot do; after training a large s_i marks a coordinate that varies little.
+
+    >>> z, log_det = Scaling(2)(np.array([[1.0, 2.0]]))
+    >>> z.tolist(), log_det.tolist()
+    ([[1.0, 2.0]], [0.0])
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.log_scale = nn.Parameter(np.zeros(dim, np.float32))
+
+    def forward(self, x: Any) -> tuple[Tensor, Tensor]:
+        x = self._points(x)
+        return x * ops.exp(self.log_scale), self.log_scale.sum().broadcast_to((len(x),))
+
+    def inverse(self, z: Any) -> Any:
+        return self._points(z) * ops.exp(-self.log_scale)
+
+
+class Inverse(Transform):
+    """f⁻¹ in the place of f: for a map whose cheap direction is from the latent space towards data.
+
+    >>> Inverse(Permutation([2, 0, 1]))(np.array([[3.0, 1.0, 2.0]]))[0].tolist()
+    [[1.0, 2.0, 3.0]]
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        self.dim, self.transform = transform.dim, transform
+
+    def forward(self, x: Any) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse_and_log_det(self._points(x))
+
+    def inverse(self, z: Any) -> Any:
+        return self.inverse_and_log_det(z)[0]
+
+    def inverse_and_log_det(self, z: Any) -> tuple[Tensor, Tensor]:
+        x, log_det = self.transform(self._points(z))
+        return x, log_det
+
+
+class Compose(Transform):
+    """f = f_K ∘ … ∘ f_1, log |det ∂f| = Σ log |det ∂f_k|.
+
+    >>> Compose([Reverse(2), Scaling(2)])(np.array([[1.0, 2.0]]))[0].tolist()
+    [[2.0, 1.0]]
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = list(transforms)
+        dims = [transform.dim for transform in self.transforms]
+        if len(set(dims)) != 1:
+            raise ShapeError(f"{type(self).__name__}: expected transforms of one dimension, got {dims}")
+        self.dim = dims[0]
+
+    def forward(self, x: Any) -> tuple[Tensor, Tensor]:
+        z = self._points(x)
+        total = self._no_log_det(z)  # (N,)
+        for transform in self.transforms:
+            z, log_det = transform(z)
+            total = total + log_det
+        return z, total
+
+    def inverse(self, z: Any) -> Any:
+        x = self._points(z)
+        for transform in reversed(self.transforms):
+            x = transform.inverse(x)
+        return x
+
+    def inverse_and_log_det(self, z: Any) -> tuple[Tensor, Tensor]:
+        x = self._points(z)
+        total = self._no_log_det(x)
+        for transform in reversed(self.transforms):
+            x, log_det = transform.inverse_and_log_det(x)
+            total = total + log_det
+        return x, total
+
+    def initialise(self, x: Any) -> None:
+        x = self._points(x)
+        with no_grad():
+            for transform in self.transforms:
+                transform.initialise(x)
+                x, _ = transform(x)
+
+
+class Flow(Compose):
+    """The density log p(x) = log p_base(f(x)) + Σ log |det ∂f_k| of x = f⁻¹(z), z ~ p_base, f = f_K ∘ … ∘ f_1.
 
     >>> from tinygrad_zoo.distributions import Independent, Normal
     >>> base = Independent(Normal(np.zeros(2), np.ones(2)), 1)
@@ -160,26 +202,24 @@ class Flow(Transform):
             dims = [transform.dim for transform in self.transforms]
             raise ShapeError(f"Flow: the base has dimension {self.dim}, the transforms {dims}")
 
-    def forward(self, x: Any) -> tuple[Tensor, Tensor]:
-        z = self._points(x)
-        total = zeros(len(z), dtype=z.dtype, device=z.device)  # (N,)
-        for transform in self.transforms:
-            z, log_det = transform(z)
-            total = total + log_det
-        return z, total
-
-    def inverse(self, z: Any) -> Any:
-        x = self._points(z)
-        for transform in reversed(self.transforms):
-            x = transform.inverse(x)
-        return x
-
     def log_prob(self, x: Any) -> Any:
         """log p(x): (N, dim) → (N,)."""
         z, log_det = self(x)
         return self.base.log_prob(z) + log_det
 
-    def sample(self, n: int, *, rng: np.random.Generator) -> Any:
-        """n points (n, dim), without gradient: the base's samples through the inverse."""
+    def rsample_and_log_prob(self, n: int, *, rng: np.random.Generator) -> tuple[Any, Any]:
+        """n points (n, dim) as a differentiable function of the parameters, and their log p, (n,), found on the way.
+
+        This is what a reverse KL needs, and cheap where the inverses are.
+        """
+        z = self.base.rsample((n,), rng=rng)
+        x, log_det = self.inverse_and_log_det(z)
+        return x, self.base.log_prob(z) - log_det
+
+    def sample(self, n: int, *, temperature: float = 1.0, rng: np.random.Generator) -> Any:
+        """n points (n, dim), without gradient: the base's samples, times `temperature`, through the inverse.
+
+        Below 1 they are more typical than the density's own (arXiv 1807.03039, section 6).
+        """
         with no_grad():
-            return self.inverse(self.base.sample((n,), rng=rng))
+            return self.inverse(temperature * self.base.sample((n,), rng=rng))

@@ -39,6 +39,7 @@ class Block(nn.Module):
         attention: Attention,
         feedforward: FeedForward,
         expansion: int,
+        dropout: float,
         rng: np.random.Generator,
     ) -> None:
         if d % heads:
@@ -53,20 +54,22 @@ class Block(nn.Module):
             self.feedforward: nn.Module = nn.FeedForward(d, expansion * d, PLAIN[feedforward](), rng=rng)
         else:
             self.feedforward = nn.GLUFeedForward(d, expansion * d, feedforward, rng=rng)
+        self.dropout = nn.Dropout(dropout, rng=rng)
 
     def forward(self, x: Any) -> Any:
         n, t, d = x.shape
         qkv = self.qkv(self.attention_norm(x)).reshape(n, t, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (N, H, T, d / H) each
         seen = attend(q, k, v, self.attention).swapaxes(1, 2).reshape(n, t, d)
-        x = x + self.out(seen)
-        return x + self.feedforward(self.feedforward_norm(x))
+        x = x + self.dropout(self.out(seen))
+        return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
 
 
 class Decoder(nn.Module):
     """Tokens (N, T) → logits of the next one (N, T, vocabulary), T up to `length`.
 
-    A feed-forward block has the parameters of one with `expansion` · d hidden units.
+    A feed-forward block has the parameters of one with `expansion` · d hidden units; of what each half of a block adds,
+    `dropout` is left out in training.
 
     >>> model = Decoder(10, d=8, heads=2, blocks=1, length=5, rng=np.random.default_rng(0))
     >>> model(np.zeros((2, 5), np.int64)).shape
@@ -84,6 +87,7 @@ class Decoder(nn.Module):
         attention: Attention = "flash",
         feedforward: FeedForward = "gelu",
         expansion: int = 4,
+        dropout: float = 0.0,
         rng: np.random.Generator = nn.init.REQUIRED,
     ) -> None:
         rng = nn.init.generator("Decoder", rng)
@@ -91,7 +95,9 @@ class Decoder(nn.Module):
         self.tokens, self.positions = nn.Embedding(vocabulary, d, rng=rng), nn.Embedding(length, d, rng=rng)
         for table in (self.tokens, self.positions):
             nn.init.normal_(table.weight, std=0.02, rng=rng)
-        self.blocks = nn.ModuleList([Block(d, heads, attention, feedforward, expansion, rng) for _ in range(blocks)])
+        self.blocks = nn.ModuleList(
+            [Block(d, heads, attention, feedforward, expansion, dropout, rng) for _ in range(blocks)]
+        )
         self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, vocabulary, bias=False, rng=rng)
 
     def forward(self, tokens: Any) -> Any:

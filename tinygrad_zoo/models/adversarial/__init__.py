@@ -1,0 +1,5 @@
+"""Generators that learn from a second network, which tells their samples from data."""
+
+from .ring import Adversaries, mlp
+
+__all__ = ["Adversaries", "mlp"]

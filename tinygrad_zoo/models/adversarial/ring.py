@@ -1,0 +1,117 @@
+"""What the adversarial systems share: eight Gaussians on a ring, two networks, and what of the ring a generator found.
+
+The modes are so narrow (σ = 0.05 at radius 2) that between them there is nothing: a generator must tear its one
+connected blob of noise apart to cover all, and one that settles on a few modes (mode collapse) is seen at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import nn, plotting
+from ...data import Split, eight_gaussians
+from ...draws import randn
+from ...optimal_transport import emd
+from ...recipe import State
+from ...tensor import Tensor, tensor
+
+Array = NDArray[Any]
+RADIUS, NOISE = 2.0, 0.05
+LATENT = 2  # dimensions of the noise
+SAMPLES = 1_000  # that are drawn, and test points that they are compared with
+FEWEST = SAMPLES // 100  # samples by which a mode counts as found: an eighth of all would be its share
+SQUARE = (-2.8, 2.8, -2.8, 2.8)
+
+
+def ring(rng: np.random.Generator) -> Split:
+    """20,000 points to learn from, and as many as there are samples to compare them with."""
+    (train, _), (test, _) = (eight_gaussians(n, rng, RADIUS, NOISE) for n in (20_000, SAMPLES))
+    return Split(train=(train,), test=(test,))
+
+
+def mlp(inputs: int, hidden: int, outputs: int, *, rng: np.random.Generator = nn.init.REQUIRED) -> nn.Sequential:
+    """Two hidden layers of ReLUs."""
+    widths = ((inputs, hidden), (hidden, hidden))
+    layers = [layer for pair in widths for layer in (nn.Linear(*pair, rng=rng), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(hidden, outputs, rng=rng))
+
+
+class Adversaries(nn.Module):
+    """A generator from noise to the plane, and a critic from the plane to a number: a logit, or the value of f.
+
+    >>> model = Adversaries(16, rng=np.random.default_rng(0))
+    >>> samples = model.sample(5, rng=np.random.default_rng(1))
+    >>> samples.shape, model.critic(samples).shape
+    ((5, 2), (5, 1))
+    """
+
+    def __init__(self, hidden: int, *, rng: np.random.Generator = nn.init.REQUIRED) -> None:
+        self.generator = mlp(LATENT, hidden, 2, rng=rng)
+        self.critic = mlp(2, hidden, 1, rng=rng)
+
+    def sample(self, n: int, *, rng: np.random.Generator) -> Any:
+        """G(z) of n draws z ~ N(0, I): (n, 2)."""
+        device = next(iter(self.generator.parameters())).device
+        return self.generator(randn(n, LATENT, rng=rng, device=device))
+
+
+def found(points: Array) -> dict[str, float]:
+    """The modes that are nearest to at least one in a hundred samples within 5 σ, and the share of all such samples."""
+    angles = np.arange(8) * (np.pi / 4)
+    centres = RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    distance = np.linalg.norm(np.asarray(points, np.float64)[:, None] - centres, axis=2)  # (n, 8)
+    near = distance.min(1) <= 5 * NOISE
+    counts = np.bincount(distance.argmin(1)[near], minlength=8)
+    return {"modes": float((counts >= FEWEST * len(points) / SAMPLES).sum()), "within_5_sigma": float(near.mean())}
+
+
+def wasserstein(x: Array, y: Array) -> float:
+    """W₁ between two sets of points of equal weights, exactly."""
+    x, y = (np.asarray(points, np.float64) for points in (x, y))
+    distance = np.linalg.norm(x[:, None] - y, axis=2)
+    return emd(np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y)), distance).value
+
+
+def evaluate(state: State[Any, Adversaries]) -> dict[str, float]:
+    """Of 1,000 samples: the modes found, the share within 5 σ of one, and the exact W₁ to the 1,000 test points."""
+    samples = state.model.sample(SAMPLES, rng=state.rng).numpy()
+    return {**found(samples), "w1": wasserstein(samples, state.data.test[0])}
+
+
+def floor(data: Split) -> float:
+    """W₁ between 1,000 other data points and the test points: what a perfect generator would reach."""
+    return wasserstein(data.train[0][:SAMPLES], data.test[0])
+
+
+def gaussian(data: Split) -> Array:
+    """As many samples as there are test points of one Gaussian of the data's mean and covariance, for comparison."""
+    x, rng = data.train[0].astype(np.float64), np.random.default_rng(0)
+    return rng.multivariate_normal(x.mean(0), np.cov(x.T), SAMPLES)
+
+
+def samples(state: State[Any, Adversaries]) -> Mapping[str, Tensor]:
+    return {"samples": state.model.sample(SAMPLES, rng=state.rng)}
+
+
+def figure(state: State[Any, Adversaries], path: Path, *curves: str, title: str) -> None:
+    """Data, samples with what was found, the critic's landscape with the samples on it, and training curves."""
+    drawn = state.model.sample(SAMPLES, rng=state.rng).numpy()
+    scores = {**found(drawn), "w1": wasserstein(drawn, state.data.test[0])}
+    fig, (data, made, landscape, history) = plotting.figure(4, title=title)
+    plotting.scatter_panel(
+        data, state.data.test[0], title=f"data; W₁ of other data {floor(state.data):.2f}", extent=SQUARE
+    )
+    caption = f"{scores['modes']:.0f} of 8 modes, {scores['within_5_sigma']:.0%} within 5σ, W₁ {scores['w1']:.2f}"
+    plotting.scatter_panel(made, drawn, title=caption, extent=SQUARE)
+    x, y = np.meshgrid(np.linspace(*SQUARE[:2], 120), np.linspace(*SQUARE[2:], 120))
+    plane = np.stack([x.ravel(), y.ravel()], axis=1)
+    heights = state.model.critic(tensor(plane, "float32", state.device)).numpy().reshape(x.shape)
+    landscape.contourf(x, y, heights, levels=24, cmap="RdBu_r")
+    plotting.scatter_panel(landscape, drawn[:300], title="critic: red where it sees data", extent=SQUARE)
+    plotting.curve_panel(history, state.history, *curves, title="losses")
+    plotting.save(fig, path)

@@ -1,0 +1,1 @@
+"""Plans and potentials learnt by gradients, beside the exact ones."""

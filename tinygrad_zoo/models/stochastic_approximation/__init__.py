@@ -1,0 +1,1 @@
+"""Stochastic approximation: means, roots and minima from noisy observations."""

@@ -19,6 +19,8 @@ from .dispatch import Array, namespace
 from .jit import COMPILED, enabled
 
 ELEMENTS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+HALVES = {"float16": "Half", "bfloat16": "Brain"}  # by name: bfloat16 is ml_dtypes', where that is installed
+TENSOR_CORES = 80  # the compute capability from which on sources that include tensor_cores.cuh run
 THREADS = 256  # a block's, where nothing speaks for another number
 SHARED = 48 * 1024  # bytes of shared memory that a kernel has without asking for more
 MOST_BLOCKS = 4096  # of a loop over entries: more than fill any card
@@ -32,7 +34,12 @@ def source(path: Path) -> str:
 
 def elements(path: Path) -> list[str]:
     """The types that a source is compiled for."""
-    return list(ELEMENTS.values())
+    return list((HALVES if needs_tensor_cores(path) else ELEMENTS).values())
+
+
+def needs_tensor_cores(path: Path) -> bool:
+    """Whether a source is for tensor cores, and numbers of 16 bits."""
+    return '#include "../tensor_cores.cuh"' in path.read_text("utf-8")
 
 
 def served(x: Any) -> bool:
@@ -43,6 +50,18 @@ def served(x: Any) -> bool:
 def plain(x: Array, dtype: Any = None) -> Array:
     """x, or a copy of it, as a kernel takes it: of that dtype, contiguous."""
     return namespace(x).ascontiguousarray(x, dtype)
+
+
+def served_halves(x: Any) -> bool:
+    """Whether kernels for tensor cores take x: numbers of 16 bits on a device that has them."""
+    if isinstance(x, np.ndarray) or not hasattr(x, "dtype") or x.dtype.name not in HALVES or not enabled():
+        return False
+    return _capability(namespace(x), x.device.id) >= TENSOR_CORES
+
+
+@functools.cache
+def _capability(xp: Any, device: int) -> int:
+    return int(xp.cuda.Device(device).compute_capability)
 
 
 @functools.cache
@@ -76,7 +95,7 @@ def launch(
     """Run a kernel compiled for the dtype of `by`: whole numbers become int32, arrays must be contiguous."""
     grid = blocks if isinstance(blocks, tuple) else (blocks,)
     converted = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
-    run = kernel(namespace(by), path, name, ELEMENTS[by.dtype])
+    run = kernel(namespace(by), path, name, ELEMENTS.get(by.dtype) or HALVES[by.dtype.name])
     if shared > SHARED and run.max_dynamic_shared_size_bytes < shared:
         run.max_dynamic_shared_size_bytes = shared
     run(grid, (threads,), converted, shared_mem=shared)

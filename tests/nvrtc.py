@@ -83,7 +83,7 @@ def main() -> int:
     spills = 0
     for path in sources():
         for element in cuda.elements(path):
-            for architecture in ARCHITECTURES:
+            for architecture in ARCHITECTURES[cuda.needs_tensor_cores(path) :]:  # the first has no such instructions
                 for one in compiled(cuda.source(path), architecture, (f"-DELEMENT={element}",))[1]:
                     spills += one.spilled
                     print(

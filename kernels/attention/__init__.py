@@ -1,7 +1,7 @@
 """Attention and its gradients without an N × N array: by kernels, where there are any for the arrays.
 
-Both functions return None where no kernel serves: for other arrays than those of float32 and float64, and where kernels
-are turned off. Then the formula does, which stands in the op.
+Both functions return None where no kernel serves: for other arrays than those of float32 and float64, on a device with
+tensor cores also of 16 bits, and where kernels are turned off. Then the formula does, which stands in the op.
 """
 
 from __future__ import annotations
@@ -21,13 +21,26 @@ _NOBODY = np.empty((0, 0), np.uint8)
 
 def _served(q: Array, *others: Array) -> Any:
     """cpu.py where its kernels can serve, gpu.py where those can, else None."""
-    if q.dtype not in COMPILED or not q.size:
-        return None
-    if any(type(x) is not type(q) or x.dtype != q.dtype or not x.size for x in others):
+    if any(type(x) is not type(q) or x.dtype != q.dtype or not x.size for x in (q, *others)):
         return None
     if type(q) is np.ndarray:
-        return module(__name__)
-    return cuda.module(__name__) if cuda.served(q) else None
+        return module(__name__) if q.dtype in COMPILED else None
+    if cuda.served(q):
+        return cuda.module(__name__)
+    return cuda.module(__name__) if takes_halves(q, *others[:2]) else None
+
+
+def takes_halves(q: Array, k: Array, v: Array) -> bool:
+    """Whether tensor cores serve: for float16 and bfloat16 on a device, up to 128 columns, multiples of 8.
+
+    Sums are float32 there, and weights are rounded to 16 bits before they multiply the values.
+
+    >>> takes_halves(*[np.ones((1, 1, 2, 8), np.float16)] * 3)
+    False
+    """
+    if type(q) is np.ndarray or not (q.dtype == k.dtype == v.dtype) or not cuda.served_halves(q):
+        return False
+    return bool(cuda.module(__name__).takes(q, k, v))
 
 
 def _flags(hidden: Array | None) -> Array:

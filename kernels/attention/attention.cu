@@ -1,16 +1,17 @@
-// Attention by tiles, without an N x M array (arXiv 2205.14135, 2307.08691): for any number of queries, keys and columns.
+// Attention by tiles, without an N x M array (arXiv 2205.14135, 2307.08691), for any number of queries, keys, columns.
 //
-// A block makes one tile of a result, TILE rows x TILE columns, and keeps it in registers. It walks over the tiles of the
-// other side: a tile of scores S = Q K' * scale is made, turned into weights, and multiplied to what they weigh. Where
+// A block makes one tile of a result, TILE rows x TILE columns, and keeps it in registers. It walks over the tiles of
+// the other side: a tile of scores S = Q K' * scale is made, turned into weights, and multiplied to what they weigh. Where
 // rows have more than TILE columns, the blocks of the further columns make the scores again.
 //
 // All sums of products are `multiply`: left' * right of two panels in shared memory. A panel holds TILE columns of a
 // matrix whose rows are what the product sums over. A team of 8 x 8 threads owns PER x PER entries each, so that a step
-// of the sum takes 2 PER numbers out of shared memory for PER^2 multiplications: enough to be limited by the arithmetic.
+// of the sum takes 2 PER numbers out of shared memory for PER^2 multiplications: enough to be bound by arithmetic.
 // Panels of float have 16 KB, of double 8 KB. So few threads a block leave each of them some 250 registers.
 //
 // Every entry of a result is summed by one thread in one order: nothing depends on the schedule.
 #include "../common.cuh"
+#include "attention.cuh"
 
 constexpr int PER = sizeof(T) == 4 ? 8 : 4;
 constexpr int TILE = 8 * PER;
@@ -20,21 +21,6 @@ constexpr int PANEL = TILE * TILE;
 struct __align__(16) Four {
   T at[4];
 };
-
-// A matrix of rows x columns among those of all heads; rows are `stride` apart. `even`: every four columns lie on a
-// boundary of 16 bytes, and can be moved at once.
-struct Matrix {
-  const T* at;
-  int stride, rows, columns;
-  bool even;
-};
-
-// (batch, heads, rows, columns) lies in memory as that or, heads `last`, as (batch, rows, heads, columns).
-__device__ Matrix matrix(const T* x, int head, int heads, int rows, int columns, bool last) {
-  i64 row = last ? (i64)(head / heads) * rows * heads + head % heads : (i64)head * rows;
-  x += row * columns;
-  return {x, last ? heads * columns : columns, rows, columns, columns % 4 == 0 && (size_t)x % 16 == 0};
-}
 
 __device__ int tiles(int n) { return (n + TILE - 1) / TILE; }
 
@@ -152,23 +138,6 @@ __device__ void store(const Tile& tile, const Matrix& out, int row, int column) 
     }
 }
 
-// What every kernel is told: Q and K have so many columns, V has so many `values`; causal: query i sees keys 0 to i;
-// masked: `hidden` says of each key of a batch entry whether nobody sees it; bits of `lasts`: Q, K, V, the result lie with
-// their heads last.
-#define SIZES \
-  int heads, int queries, int keys, int columns, int values, T scale, int causal, int masked, int lasts
-
-struct Sight {
-  const unsigned char* hidden;  // of this batch entry, or null
-  int queries, keys;
-  bool causal;
-
-  __device__ bool operator()(int query, int key) const {
-    if (query >= queries || key >= keys || (causal && key > query)) return false;
-    return !hidden || !hidden[key];
-  }
-};
-
 // The eight threads that own a row are neighbours in a warp.
 template <class Operation>
 __device__ T over_row(T value, Operation operation) {
@@ -176,13 +145,13 @@ __device__ T over_row(T value, Operation operation) {
   return value;
 }
 
-// out = softmax(Q K' * scale) V, and logs = log sum exp(scores) of each query: a block makes TILE queries, TILE columns.
+// out = softmax(Q K' * scale) V, and logs = log sum exp(scores) of each query: a block a TILE of queries and columns.
 //
 // Online softmax (arXiv 1805.02867): each query keeps the largest score m met so far, l = sum exp(score - m) and
 // o = sum exp(score - m) v; a tile with a larger score shrinks l and o by exp(m - m'). Nothing is subtracted while m is
 // -inf. Blocks are numbered so that, causal, those with the most keys start first.
 extern "C" __global__ void __launch_bounds__(TEAM)
-attention(const T* q, const T* k, const T* v, const unsigned char* hidden, T* out, T* logs, SIZES) {
+attention(const T* q, const T* k, const T* v, const unsigned char* hidden, T* out, T* logs, SIZES(T)) {
   T *left = dynamic_shared<T>(), *right = left + PANEL, *weights = right + PANEL;
   int down = threadIdx.x / 8, across = threadIdx.x % 8;
   int of_values = tiles(values), of_queries = tiles(queries);
@@ -238,7 +207,7 @@ attention(const T* q, const T* k, const T* v, const unsigned char* hidden, T* ou
 EXPORTED(attention)
 
 // inner[query] = sum of g * out: a warp a query, of all heads as they are numbered in logs.
-extern "C" __global__ void attention_inner(const T* g, const T* out, T* inner, int count, SIZES) {
+extern "C" __global__ void attention_inner(const T* g, const T* out, T* inner, int count, SIZES(T)) {
   int at = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   if (at >= count) return;
   int head = at / queries;
@@ -256,7 +225,7 @@ EXPORTED(attention_inner)
 // dQ = dS K * scale with dS = P * (dO V' - inner), P = exp(S - logs): a block makes TILE queries, TILE columns.
 extern "C" __global__ void __launch_bounds__(TEAM)
 attention_pulled_queries(const T* q, const T* k, const T* v, const unsigned char* hidden, const T* g, const T* logs,
-                         const T* inner, T* gq, SIZES) {
+                         const T* inner, T* gq, SIZES(T)) {
   T *left = dynamic_shared<T>(), *right = left + PANEL, *weights = right + PANEL;
   int down = threadIdx.x / 8, across = threadIdx.x % 8;
   int of_columns = tiles(columns), of_queries = tiles(queries);
@@ -313,11 +282,11 @@ EXPORTED(attention_pulled_queries)
 // dV = P' dO and dK = dS' Q * scale: a block makes TILE keys, of each of the two TILE columns, if there are so many.
 //
 // The tiles lie the other way round here, a row a key. Two teams share the work, each with one result: the first makes
-// K Q', from it P', and adds P' dO to dV; the second makes V dO', with the first's P' from it dS', and adds dS' Q to dK:
-// X Y' and then the weights times Z.
+// K Q', from it P', and adds P' dO to dV; the second makes V dO', with the first's P' from it dS', and adds dS' Q to
+// dK: X Y' and then the weights times Z.
 extern "C" __global__ void __launch_bounds__(2 * TEAM)
 attention_pulled_keys(const T* q, const T* k, const T* v, const unsigned char* hidden, const T* g, const T* logs,
-                      const T* inner, T* gk, T* gv, SIZES) {
+                      const T* inner, T* gk, T* gv, SIZES(T)) {
   bool second = threadIdx.x >= TEAM;
   T *weights = dynamic_shared<T>(), *left = weights + second * 2 * PANEL, *right = left + PANEL;
   int down = threadIdx.x % TEAM / 8, across = threadIdx.x % 8;

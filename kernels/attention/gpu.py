@@ -1,34 +1,49 @@
-"""Launches attention.cu: a block a tile of a result."""
+"""Launches attention.cu, a block a tile of a result, and attention_mma.cu for numbers of 16 bits."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ..cuda import launch
+import numpy as np
+
+from ..cuda import HALVES, launch
 from ..dispatch import Array, namespace
 
 SOURCE = Path(__file__).parent / "attention.cu"
+HALVES_SOURCE = SOURCE.with_name("attention_mma.cu")
 TEAM = 64  # threads
 _TILE = {4: 64, 8: 32}  # rows and columns of a tile, by itemsize
 _WARPS = 8  # of a block of attention_inner, which is a warp a query
+_WIDTHS = (32, 64, 128)  # of attention_mma's tiles of 64 rows: columns, and 8 more that part the rows
 
 
 def attention(q: Array, k: Array, v: Array, hidden: Array | None, causal: bool, scale: float) -> tuple[Array, Array]:
     """The result, laid in memory as q is, and the normalizers (B, H, N)."""
     (batch, heads, queries, columns), (keys, values), xp = q.shape, v.shape[2:], namespace(q)
     (q, q_last), (k, k_last), (v, v_last) = _laid(q), _laid(k), _laid(v)
-    out, logs = _empty(xp, (batch, heads, queries, values), q.dtype, q_last), xp.empty((batch, heads, queries), q.dtype)
+    single = np.dtype(np.float32) if q.dtype.name in HALVES else q.dtype
+    out, logs = _empty(xp, (batch, heads, queries, values), q.dtype, q_last), xp.empty((batch, heads, queries), single)
     lasts = q_last | k_last << 1 | v_last << 2 | q_last << 3
-    sizes = (heads, queries, keys, columns, values, q.dtype.type(scale), int(causal), int(hidden is not None), lasts)
-    blocks = batch * heads * _tiles(queries, q) * _tiles(values, q)
-    _run("attention", blocks, 1, (q, k, v, _flags(xp, hidden), out, logs, *sizes))
+    sizes = (heads, queries, keys, columns, values, single.type(scale), int(causal), int(hidden is not None), lasts)
+    given = (q, k, v, _flags(xp, hidden), out, logs, *sizes)
+    if single is not q.dtype:
+        wide = next(w for w in _WIDTHS if max(columns, values) <= w)
+        shared = 5 * 64 * (wide + 8) * q.itemsize  # Q, and twice K and V
+        launch(HALVES_SOURCE, f"attention_{wide}", batch * heads * -(-queries // 64), 128, given, shared=shared, by=q)
+    else:
+        _run("attention", batch * heads * _tiles(queries, q) * _tiles(values, q), 1, given)
     return _given(out, q_last), logs
 
 
 def attention_pulled(
     g: Array, out: Array, q: Array, k: Array, v: Array, hidden: Array | None, logs: Array, causal: bool, scale: float
 ) -> tuple[Array, Array, Array]:
-    """The gradients of q, k and v, each laid as that is."""
+    """The gradients of q, k and v, each laid as that is; of numbers of 16 bits they are made in float32."""
+    if q.dtype.name in HALVES:
+        wide = (x.astype(np.float32) for x in (g, out, q, k, v))
+        pulled = attention_pulled(*wide, hidden, logs, causal, scale)
+        gq, gk, gv = (x.astype(q.dtype) for x in pulled)
+        return gq, gk, gv
     (batch, heads, queries, columns), (keys, values), xp = q.shape, v.shape[2:], namespace(q)
     (q, q_last), (k, k_last), (v, v_last), (out, out_last) = _laid(q), _laid(k), _laid(v), _laid(out)
     g = xp.ascontiguousarray(_given(g, out_last))
@@ -44,6 +59,11 @@ def attention_pulled(
     _run("attention_pulled_queries", batch * heads * of_queries, 1, (*given, gq, *sizes))
     _run("attention_pulled_keys", batch * heads * of_keys, 2, (*given, gk, gv, *sizes))
     return _given(gq, q_last), _given(gk, k_last), _given(gv, v_last)
+
+
+def takes(q: Array, k: Array, v: Array) -> bool:
+    """Whether attention_mma takes them, numbers of 16 bits: up to 128 columns that can be copied 16 bytes at a time."""
+    return all(x.shape[-1] % 8 == 0 and x.shape[-1] <= _WIDTHS[-1] and x.data.ptr % 16 == 0 for x in (q, k, v))
 
 
 def _run(name: str, blocks: int, teams: int, arguments: tuple[Array, ...]) -> None:

@@ -199,8 +199,8 @@ def _flash_formula(
 
 
 def _batches(*arrays: Array) -> list[Any]:
-    """(N, D) or (B, N, D) as (B, H, N, D), and float16 as float32; all in one dtype."""
-    wide = [widened(x) for x in arrays]
+    """(N, D) or (B, N, D) as (B, H, N, D), and float16 as float32 but where tensor cores take it; all in one dtype."""
+    wide = list(arrays) if kernels.takes_halves(*arrays[:3]) else [widened(x) for x in arrays]
     if len({x.dtype for x in wide}) > 1:
         dtype = np.result_type(*(x.dtype for x in wide))
         wide = [x.astype(dtype) for x in wide]

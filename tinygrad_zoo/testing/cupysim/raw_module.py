@@ -69,9 +69,7 @@ class RawKernel:
         self._name, self._function = name, function
         function.restype = ctypes.c_char_p
 
-    def __call__(
-        self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0
-    ) -> None:
+    def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise RuntimeError(
                 f"{self._name}: {shared_mem} bytes of shared memory, of {self.max_dynamic_shared_size_bytes} allowed: "
@@ -136,7 +134,7 @@ def _compiled(code: str, defines: Sequence[str]) -> Path:
             f"the stand-in for CuPy runs CUDA kernels by {compiler}, which is not installed (Debian: apt install g++); "
             "TINYGRAD_ZOO_KERNELS=off does without kernels"
         )
-    header = HEADER.read_bytes()
+    header = b"\0".join(path.read_bytes() for path in sorted(HEADER.parent.glob("*.h")))
     key = hashlib.sha256(b"\0".join([header, code.encode(), repr((defines, FLAGS)).encode()])).hexdigest()[:24]
     folder = Path(os.environ.get("TINYGRAD_ZOO_CACHE") or Path.home() / ".cache" / "tinygrad_zoo") / "cuda_on_cpu"
     made = folder / f"{key}.so"

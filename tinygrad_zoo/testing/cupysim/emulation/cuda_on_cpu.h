@@ -77,6 +77,7 @@ struct Block {
   std::vector<unsigned char> shared;
   const char* error;
   bool unwinding;
+  unsigned long serial = 0;  // counts the blocks that ran in this memory
   ~Block() { free(stacks); }
 };
 
@@ -238,7 +239,7 @@ inline std::vector<int> warp_order(int warps, unsigned seed) {
 
 inline void run_block(unsigned seed) {
   Block& b = *block;
-  b.error = nullptr, b.unwinding = false;
+  b.error = nullptr, b.unwinding = false, b.serial++;
   for (int i = 0; i < b.threads; i++) prepare_fiber(i);
   int warps = (b.threads + LANES - 1) / LANES;
   for (int w = 0; w < warps; w++) b.warps[w].arrived = b.warps[w].generation = 0;
@@ -388,6 +389,8 @@ inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((uint64_t(a) * b) >> 32); }
 inline unsigned __float_as_uint(float x) { unsigned made; memcpy(&made, &x, 4); return made; }
 inline float __uint_as_float(unsigned x) { float made; memcpy(&made, &x, 4); return made; }
+
+#include "tensor_cores_on_cpu.h"
 
 // After each kernel: EXPORTED(name) makes it callable from outside, as extern "C" does for NVRTC.
 #define EXPORTED(kernel)                                                                                              \

@@ -326,7 +326,7 @@ CUDA_FAULTS = [
         "test_halves",
     ),
     ("attention/attention_mma.cu", "ROW = WIDE + 8,", "ROW = WIDE + 4,", "test_halves"),
-    ("attention/attention_mma.cu", "&& c < x.columns;", "", "test_halves"),
+    ("attention/attention_mma.cu", "&& c < x.columns;", ";", "test_halves"),
     ("attention/attention_mma.cu", "first + TILE - 1 <= row)", "first <= row)", "test_halves"),
     ("attention/attention_mma.cu", "!masked && first + TILE <= keys", "!masked", "test_halves"),
     ("attention/attention_mma.cu", "(k_tiles + (half ^ 1) * SIZE", "(k_tiles + half * SIZE", "test_halves"),

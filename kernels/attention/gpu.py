@@ -40,10 +40,9 @@ def attention_pulled(
 ) -> tuple[Array, Array, Array]:
     """The gradients of q, k and v, each laid as that is; of numbers of 16 bits they are made in float32."""
     if q.dtype.name in HALVES:
-        wide = (x.astype(np.float32) for x in (g, out, q, k, v))
-        pulled = attention_pulled(*wide, hidden, logs, causal, scale)
-        gq, gk, gv = (x.astype(q.dtype) for x in pulled)
-        return gq, gk, gv
+        g, out, wide_q, wide_k, wide_v = (x.astype(np.float32) for x in (g, out, q, k, v))
+        gq, gk, gv = attention_pulled(g, out, wide_q, wide_k, wide_v, hidden, logs, causal, scale)
+        return gq.astype(q.dtype), gk.astype(q.dtype), gv.astype(q.dtype)
     (batch, heads, queries, columns), (keys, values), xp = q.shape, v.shape[2:], namespace(q)
     (q, q_last), (k, k_last), (v, v_last), (out, out_last) = _laid(q), _laid(k), _laid(v), _laid(out)
     g = xp.ascontiguousarray(_given(g, out_last))

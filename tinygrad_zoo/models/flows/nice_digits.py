@@ -111,7 +111,7 @@ def figure(state: State[Settings, NICE], path: Path) -> None:
     titles = {"gaussian": "Gaussian's lower halves", "nice": "NICE's lower halves"}
     for ax, (name, (lower, error)) in zip(panels, found.items(), strict=True):
         whole = np.concatenate([test[:, :KNOWN], lower], axis=1)
-        plotting.images_panel(ax, digit_pixels.images(whole), 8, title=f"{titles[name]}: MSE of these {error:.4f}")
+        plotting.images_panel(ax, digit_pixels.images(whole), 8, title=f"{titles[name]}: MSE {error:.4f}")
     cool = digit_pixels.images(state.model.sample(SHOWN, temperature=0.7, rng=state.rng))
     plotting.images_panel(drawn, cool, 8, title=f"samples, temperature 0.7; NLL {digit_pixels.nll(state):.3f}")
     scaling: Any = state.model.transforms[-1]

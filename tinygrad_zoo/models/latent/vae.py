@@ -182,8 +182,10 @@ def figure(state: State[Settings, VAE], path: Path) -> None:
     rows = np.stack([test[:27], model.reconstruct(x[:27]).numpy()]).reshape(2, 3, 9, SIDE, SIDE).swapaxes(0, 1)
     plotting.images_panel(again, rows.reshape(54, SIDE, SIDE), 9, title="test digits above their reconstructions")
     drawn = model.decode(model.prior().sample((54,), rng=state.rng)).mean.numpy()
-    nll = evaluate(state)["test_nll"]
-    plotting.images_panel(new, drawn.reshape(54, SIDE, SIDE), 9, title=f"new digits; NLL of test digits {nll:.2f}")
+    neg_elbo = -float(model.elbo(tensor(test, device=state.device), rng=state.rng).mean())
+    plotting.images_panel(
+        new, drawn.reshape(54, SIDE, SIDE), 9, title=f"new digits; −ELBO of test digits {neg_elbo:.2f}"
+    )
     told = kl_divergence(q.base, Normal(0.0, 1.0).to(state.device)).mean(axis=0).numpy()  # (d,), in nats
     moved = np.tile(q.mean.numpy()[0], (len(told), 9, 1))  # (d, 9, d)
     for row, place in enumerate(np.argsort(-told)):

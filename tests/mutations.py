@@ -968,7 +968,7 @@ MUTATIONS = [
     Mutation(
         "L3",
         "losses/contrastive.py",
-        "np.where(found > 0, found, 0.0) ** power",
+        "np.where(found > 0, found, 1.0) ** power",
         "np.ones(found.shape)",
         "test_contrastive.py::test_unigrams_are_flattened",
     ),

@@ -74,7 +74,7 @@ class Autoregressive(nn.Module):
     def dependence(self, x: Any) -> NDArray[Any]:
         """|∂ logit of bit i / ∂ xⱼ|, (n, n), of one row of bits: below the diagonal alone, in the model's order."""
         gradients: Any = jacobian(lambda row: self(row.reshape(1, -1))[0])(self._rows(x)[0])
-        return np.abs(gradients.numpy())
+        return np.asarray(np.abs(gradients.numpy()))
 
     def settings(self) -> str:
         natural = self.order == sorted(self.order)
@@ -90,10 +90,10 @@ class Autoregressive(nn.Module):
 
     def _bits(self, x: Any) -> Tensor:
         """`_rows`, of bits alone."""
-        x = self._rows(x)
-        if on_host(x.data) and not ((x.data == 0) | (x.data == 1)).all():
+        rows = self._rows(x)
+        if on_host(rows.data) and not ((rows.data == 0) | (rows.data == 1)).all():
             raise UsageError(f"{type(self).__name__}: expected bits, 0 or 1: write (x > threshold).astype(x.dtype)")
-        return x
+        return rows
 
     def _blank(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Any]:
         """Zeros (n, bits), and uniform numbers in that shape: u < p is a bit that is 1 with probability p."""

@@ -82,11 +82,11 @@ def test_images_of_any_shape() -> None:
     assert model.reconstruct(x).shape == x.shape and model.sample(4, rng=rng()).shape == (4, 1, 8, 8)
 
 
-def trained(terms: str, steps: int = 250) -> Any:
+def trained(terms: str, steps: int = 150) -> Any:
     """The posterior's mean σ and KL, and -log p(x | z), of a small model trained by one term or by both."""
     split, draw = RECIPE.data(RECIPE.config, rng()), rng(0)
-    model = VAE(mlp(64, 64, 8, rng=draw), mlp(4, 64, 64, rng=draw), 4, BernoulliLikelihood())
-    adam = optim.Adam(model.parameters(), lr=5e-3)
+    model = VAE(mlp(64, 32, 8, rng=draw), mlp(4, 32, 64, rng=draw), 4, BernoulliLikelihood())
+    adam = optim.Adam(model.parameters(), lr=1e-2)
     for (x,) in batches(split.train, 64, seed=0, steps=steps):
         adam.zero_grad()
         reconstruction, kl = model.terms(x, rng=draw)
@@ -104,7 +104,7 @@ def trained(terms: str, steps: int = 250) -> Any:
 def test_both_terms_are_needed() -> None:
     sigma, kl, nll, spread = trained("both")
     alone_sigma, alone_kl, alone_nll, _ = trained("reconstruction")
-    assert 0.2 < sigma < 0.8 and 3 < kl < 8
+    assert 0.2 < sigma < 0.8 and 2 < kl < 8
     assert alone_sigma < 0.2 * sigma and alone_kl > 2 * kl and alone_nll < nll - 2  # an auto-encoder: σ → 0
     prior_sigma, prior_kl, prior_nll, prior_spread = trained("kl")
     assert abs(prior_sigma - 1) < 0.05 and prior_kl < 0.05  # q is the prior: z says nothing of x
@@ -167,7 +167,7 @@ def test_a_linear_vae_finds_the_principal_subspace() -> None:
     _, x = linear(seed=4)
     draw = rng(0)
     model = VAE(nn.Linear(6, 4, rng=draw), nn.Linear(2, 6, rng=draw), 2, GaussianLikelihood()).to("float64")
-    steps = 1200
+    steps = 600
     adam = optim.Adam(model.parameters(), lr=3e-2)
     schedule = optim.CosineAnnealingLR(adam, steps)
     for _ in range(steps):

@@ -78,7 +78,8 @@ def slope(critic: Any, points: Array, device: str) -> Array:
     """|f′| at each of (n, 1): (n,)"""
     with enable_grad():
         gradient = grad(lambda x: critic(x).sum())(tensor(points, "float32", device))
-    return np.abs(gradient.numpy()[:, 0])
+    steepness: Array = np.abs(gradient.numpy()[:, 0])
+    return steepness
 
 
 def between(data: Split, rng: np.random.Generator) -> Array:

@@ -56,7 +56,7 @@ def test_the_bound_is_a_sum_over_pixels_and_latents_as_by_hand() -> None:
 
 
 def test_the_gaussian_likelihood_is_a_density() -> None:
-    """Not a mean squared error: it integrates to 1 at every scale, and the best scale is the error's root mean square."""
+    """Not a mean squared error: it integrates to 1 at every scale, and its best is the error's root mean square."""
     for scale in (0.3, 1.0, 2.0):
         likelihood = GaussianLikelihood(scale).to("float64")
         grid = np.linspace(-30, 30, 6001)
@@ -105,7 +105,7 @@ def test_both_terms_are_needed() -> None:
     sigma, kl, nll, spread = trained("both")
     alone_sigma, alone_kl, alone_nll, _ = trained("reconstruction")
     assert 0.2 < sigma < 0.8 and 2 < kl < 8
-    assert alone_sigma < 0.2 * sigma and alone_kl > 2 * kl and alone_nll < nll - 2  # an auto-encoder: σ → 0
+    assert alone_sigma < 0.2 * sigma and alone_kl > 2 * kl and alone_nll < nll - 1  # an auto-encoder: σ → 0
     prior_sigma, prior_kl, prior_nll, prior_spread = trained("kl")
     assert abs(prior_sigma - 1) < 0.05 and prior_kl < 0.05  # q is the prior: z says nothing of x
     assert prior_spread < 0.1 * spread and prior_nll > 40 > nll + 15

@@ -595,8 +595,8 @@ MUTATIONS = [
     Mutation(
         "G8",
         "models/adversarial/ring.py",
-        "(nn.Linear(*pair, rng=rng), nn.ReLU())",
-        "(nn.Linear(*pair, rng=rng), nn.BatchNorm1d(hidden), nn.ReLU())",
+        "nn.mlp(2, hidden, hidden, 1, rng=rng)",
+        "nn.Sequential(nn.BatchNorm1d(2), nn.mlp(2, hidden, hidden, 1, rng=rng))",
         "test_gan.py::test_a_critic_judges_each_point_by_itself",
     ),
     Mutation(
@@ -925,8 +925,8 @@ MUTATIONS = [
     Mutation(
         "L2",
         "models/contrastive/mutual_information.py",
-        '**{f"{n} std": float(v.std()) for n, v in values.items()}',
-        '**{f"{n} std": 0.0 for n, v in values.items()}',
+        '**{f"{n}_std": float(v.std()) for n, v in values.items()}',
+        '**{f"{n}_std": 0.0 for n, v in values.items()}',
         "test_mutual_information_system.py::test_a_few_steps_raise_every_bound",
     ),
     # ---- L3
@@ -1125,7 +1125,7 @@ MUTATIONS = [
     Mutation(
         "M3",
         "models/surrogates/accuracy_and_entropy.py",
-        "x[far, 0], y[far] = -5",
+        "x[far, 0], y[far] = -3",
         "x[far, 0], y[far] = -0.5",
         "test_surrogates.py::test_cross_entropy_goes_down_and_accuracy_with_it",
     ),

@@ -16,7 +16,7 @@ from tinygrad_zoo import nn, optim
 from tinygrad_zoo.data import batches
 from tinygrad_zoo.distributions import Independent, Normal, kl_divergence
 from tinygrad_zoo.errors import ShapeError
-from tinygrad_zoo.models.latent.vae import RECIPE, VAE, BernoulliLikelihood, GaussianLikelihood, measured, mlp
+from tinygrad_zoo.models.latent.vae import RECIPE, VAE, BernoulliLikelihood, GaussianLikelihood, measured
 from tinygrad_zoo.recipe import find
 from tinygrad_zoo.training import fit
 
@@ -29,7 +29,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def made(likelihood: nn.Module | None = None, pixels: int = 7, latent: int = 3, seed: int = 0) -> VAE:
     draw = rng(seed)
-    encoder, decoder = mlp(pixels, 11, 2 * latent, rng=draw), mlp(latent, 11, pixels, rng=draw)
+    encoder, decoder = nn.mlp(pixels, 11, 2 * latent, rng=draw), nn.mlp(latent, 11, pixels, rng=draw)
     return VAE(encoder, decoder, latent, likelihood or BernoulliLikelihood()).to("float64")
 
 
@@ -85,7 +85,7 @@ def test_images_of_any_shape() -> None:
 def trained(terms: str, steps: int = 150) -> Any:
     """The posterior's mean σ and KL, and -log p(x | z), of a small model trained by one term or by both."""
     split, draw = RECIPE.data(RECIPE.config, rng()), rng(0)
-    model = VAE(mlp(64, 32, 8, rng=draw), mlp(4, 32, 64, rng=draw), 4, BernoulliLikelihood())
+    model = VAE(nn.mlp(64, 32, 8, rng=draw), nn.mlp(4, 32, 64, rng=draw), 4, BernoulliLikelihood())
     adam = optim.Adam(model.parameters(), lr=1e-2)
     for (x,) in batches(split.train, 64, seed=0, steps=steps):
         adam.zero_grad()
@@ -210,7 +210,7 @@ def test_samples_and_reconstructions() -> None:
 
 
 def test_an_encoder_of_another_size_is_refused() -> None:
-    model = VAE(mlp(7, 3, rng=rng()), mlp(3, 7, rng=rng()), 3, BernoulliLikelihood())
+    model = VAE(nn.mlp(7, 3, rng=rng()), nn.mlp(3, 7, rng=rng()), 3, BernoulliLikelihood())
     with pytest.raises(ShapeError, match=r"latent_dim=3, so 6 numbers an image, got shape \(5, 3\)"):
         model.elbo(bits(5, 7).astype(np.float32), rng=rng())
 

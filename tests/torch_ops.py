@@ -413,7 +413,7 @@ NOT_IN_TORCH = {
     "rrelu": "its slopes come from our Philox key, PyTorch's from its own generator",
     "gumbel_softmax": "its noise comes from our Philox key: tests/test_reparameterised.py gives PyTorch the same",
     "standard_gamma": "its numbers come from our Philox key, PyTorch's from its own generator",
-    "standard_gamma_grad": "_standard_gamma_grad has fewer digits and no derivative: tests/test_reparameterised.py compares them",
+    "standard_gamma_grad": "_standard_gamma_grad has fewer digits, no derivative: see tests/test_reparameterised.py",
     "standard_gumbel": "its numbers come from our Philox key, PyTorch's from its own generator",
     "smooth_f1": "has none: tests/test_surrogates.py writes it in PyTorch",
     "smooth_topk": "has no threshold that makes the values sum to k: tests/test_smooth.py has the formula",

@@ -49,12 +49,8 @@ def data(config: Settings, rng: np.random.Generator) -> Split:
 
 
 def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[nn.ModuleDict]:
-    def critic() -> nn.Sequential:
-        widths = ((1, config.hidden), (config.hidden, config.hidden))
-        layers = [layer for pair in widths for layer in (nn.Linear(*pair, rng=rng), nn.Tanh())]
-        return nn.Sequential(*layers, nn.Linear(config.hidden, 1, rng=rng))
-
-    model = nn.ModuleDict({name: critic() for name in WEIGHTS})
+    sizes = (1, config.hidden, config.hidden, 1)
+    model = nn.ModuleDict({name: nn.mlp(*sizes, activation=nn.Tanh, rng=rng) for name in WEIGHTS})
     adam = {name: optim.Adam(model[name].parameters(), lr=config.lr, betas=(0.0, 0.9)) for name in WEIGHTS}
     schedules = {name: optim.CosineAnnealingLR(optimizer, config.steps) for name, optimizer in adam.items()}
     return Parts(model=model, optimizers=adam, schedules=schedules)

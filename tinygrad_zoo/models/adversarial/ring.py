@@ -34,13 +34,6 @@ def ring(rng: np.random.Generator) -> Split:
     return Split(train=(train,), test=(test,))
 
 
-def mlp(inputs: int, hidden: int, outputs: int, *, rng: np.random.Generator = nn.init.REQUIRED) -> nn.Sequential:
-    """Two hidden layers of ReLUs."""
-    widths = ((inputs, hidden), (hidden, hidden))
-    layers = [layer for pair in widths for layer in (nn.Linear(*pair, rng=rng), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Linear(hidden, outputs, rng=rng))
-
-
 class Adversaries(nn.Module):
     """A generator from noise to the plane, and a critic from the plane to a number: a logit, or the value of f.
 
@@ -51,8 +44,8 @@ class Adversaries(nn.Module):
     """
 
     def __init__(self, hidden: int, *, rng: np.random.Generator = nn.init.REQUIRED) -> None:
-        self.generator = mlp(LATENT, hidden, 2, rng=rng)
-        self.critic = mlp(2, hidden, 1, rng=rng)
+        self.generator = nn.mlp(LATENT, hidden, hidden, 2, rng=rng)
+        self.critic = nn.mlp(2, hidden, hidden, 1, rng=rng)
 
     def sample(self, n: int, *, rng: np.random.Generator) -> Any:
         """G(z) of n draws z ~ N(0, I): (n, 2)."""

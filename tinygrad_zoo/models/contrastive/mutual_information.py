@@ -56,16 +56,7 @@ class Critic(nn.Module):
     """
 
     def __init__(self, hidden: int, embedding: int, *, rng: np.random.Generator = nn.init.REQUIRED) -> None:
-        self.g, self.h = (
-            nn.Sequential(
-                nn.Linear(DIM, hidden, rng=rng),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden, rng=rng),
-                nn.ReLU(),
-                nn.Linear(hidden, embedding, rng=rng),
-            )
-            for _ in "gh"
-        )
+        self.g, self.h = (nn.mlp(DIM, hidden, hidden, embedding, rng=rng) for _ in "gh")
 
     def forward(self, x: Any, y: Any) -> Any:
         return self.g(x) @ self.h(y).T
@@ -158,8 +149,8 @@ def figure(state: State[Settings, nn.ModuleDict], path: Path) -> None:
     values = [held_out(state, name) for name in shown]
     spread.boxplot(values, widths=0.5, showfliers=False)
     for place, name in enumerate(shown, start=1):
-        spread.plot([place - 0.4, place + 0.4], 2 * [truth(CRITICS[name][1])], color=plotting.ORANGE)
-    spread.set(title="held-out batches (bar: the truth)", ylabel="nats")
+        spread.plot([place - 0.4, place + 0.4], 2 * [truth(CRITICS[name][1])], color=plotting.BLUE)
+    spread.set(title="held-out batches (blue: the truth)", ylabel="nats")
     labels = ["{}\nρ = {}".format(*CRITICS[name]) for name in shown]
     spread.set_xticklabels(labels, fontsize=7)
     deviation.bar(range(len(shown)), [value.std() for value in values], color=plotting.BLUE)

@@ -29,7 +29,6 @@ from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
 from ..autoregressive import binary_digits
 from ..autoregressive.binary_digits import SIDE
-from .vae import mlp
 
 COLDEST = 0.5  # of the temperatures
 SAMPLES = 50  # codes of an image, to measure by
@@ -47,8 +46,8 @@ class CategoricalVAE(nn.Module):
     """
 
     def __init__(self, pixels: int, hidden: int, latents: int, categories: int, *, rng: np.random.Generator) -> None:
-        self.encoder = mlp(pixels, hidden, latents * categories, rng=rng)
-        self.decoder = mlp(latents * categories, hidden, pixels, rng=rng)
+        self.encoder = nn.mlp(pixels, hidden, latents * categories, rng=rng)
+        self.decoder = nn.mlp(latents * categories, hidden, pixels, rng=rng)
         self.prior = Independent(OneHotCategorical(logits=np.zeros((latents, categories), np.float32)), 1)
         self.mean_error = nn.Buffer(np.zeros((), np.float32))  # the running mean of f
 

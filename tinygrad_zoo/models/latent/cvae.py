@@ -26,7 +26,7 @@ from ...distributions import Distribution, Independent, Normal
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, as_tensor, tensor
 from .recognition import recognised
-from .vae import VAE, BernoulliLikelihood, measured, mlp
+from .vae import VAE, BernoulliLikelihood, measured
 
 CLASSES, SIDE = 10, 8
 
@@ -35,7 +35,7 @@ class CVAE(VAE):
     """A VAE whose distributions depend on classes y (N,): `encoder` and `decoder` find y one-hot behind x and behind z.
 
     >>> rng = np.random.default_rng(0)
-    >>> model = CVAE(mlp(64 + 10, 32, 16, rng=rng), mlp(8 + 10, 32, 64, rng=rng), 8, BernoulliLikelihood(), 10)
+    >>> model = CVAE(nn.mlp(64 + 10, 32, 16, rng=rng), nn.mlp(8 + 10, 32, 64, rng=rng), 8, BernoulliLikelihood(), 10)
     >>> x, y = tz.zeros(5, 64), tz.arange(5)
     >>> model.elbo(x, y, rng=rng).shape, model.sample(3, y, rng=rng).shape
     ((5,), (3, 5, 64))
@@ -81,8 +81,8 @@ def data(config: Settings, rng: np.random.Generator) -> Split:
 
 def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[CVAE]:
     pixels = data.train[0].shape[1]
-    encoder = mlp(pixels + CLASSES, config.hidden, config.hidden, 2 * config.latent, rng=rng)
-    decoder = mlp(config.latent + CLASSES, config.hidden, config.hidden, pixels, rng=rng)
+    encoder = nn.mlp(pixels + CLASSES, config.hidden, config.hidden, 2 * config.latent, rng=rng)
+    decoder = nn.mlp(config.latent + CLASSES, config.hidden, config.hidden, pixels, rng=rng)
     model = CVAE(encoder, decoder, config.latent, BernoulliLikelihood(), CLASSES)
     optimizer = optim.Adam(model.parameters(), lr=config.lr)
     schedule = optim.CosineAnnealingLR(optimizer, config.steps)

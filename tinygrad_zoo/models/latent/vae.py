@@ -13,7 +13,6 @@ tighter (arXiv 1509.00519), which is how a trained model is measured.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,6 @@ from ..autoregressive import binary_digits
 from ..autoregressive.binary_digits import SIDE
 
 GUESSES = 200  # by which a trained model is measured
-
-
-def mlp(*sizes: int, rng: np.random.Generator) -> nn.Sequential:
-    """Affine layers of these sizes with ReLU between them: (…, sizes[0]) → (…, sizes[-1])."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out, rng=rng), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 class BernoulliLikelihood(nn.Module):
@@ -61,7 +52,7 @@ class VAE(nn.Module):
     `likelihood` makes p(x | z) of. Bounds are in nats, summed over pixels, one an image: (N,).
 
     >>> rng = np.random.default_rng(0)
-    >>> model = VAE(mlp(64, 32, 16, rng=rng), mlp(8, 32, 64, rng=rng), 8, BernoulliLikelihood())
+    >>> model = VAE(nn.mlp(64, 32, 16, rng=rng), nn.mlp(8, 32, 64, rng=rng), 8, BernoulliLikelihood())
     >>> x = (tz.rand(5, 64, rng=rng) > 0.5).to("float32")
     >>> model.elbo(x, rng=rng).shape, model.iwae(x, k=10, rng=rng).shape, model.sample(3, rng=rng).shape
     ((5,), (5,), (3, 64))
@@ -150,8 +141,8 @@ class Settings(Config):
 
 def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[VAE]:
     pixels = data.train[0].shape[1]
-    encoder = mlp(pixels, config.hidden, config.hidden, 2 * config.latent, rng=rng)
-    decoder = mlp(config.latent, config.hidden, config.hidden, pixels, rng=rng)
+    encoder = nn.mlp(pixels, config.hidden, config.hidden, 2 * config.latent, rng=rng)
+    decoder = nn.mlp(config.latent, config.hidden, config.hidden, pixels, rng=rng)
     model = VAE(encoder, decoder, config.latent, BernoulliLikelihood())
     optimizer = optim.Adam(model.parameters(), lr=config.lr)
     schedule = optim.CosineAnnealingLR(optimizer, config.steps)

@@ -27,11 +27,11 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_a_few_steps_raise_every_bound(tmp_path: Path) -> None:
     assert find("mutual_information") is RECIPE and find("L2") is RECIPE
-    run = fit(RECIPE, out=tmp_path / "run", steps=25, overrides={"batch_size": 64, "lr": 0.01}, progress=False)
+    run = fit(RECIPE, out=tmp_path / "run", steps=25, overrides={"batch_size": 64, "lr": 0.005}, progress=False)
     lines = [json.loads(line) for line in (run.out / "metrics.jsonl").read_text("utf-8").splitlines()]
     for name in CRITICS:
         if CRITICS[name][1] > 0.5:
-            assert np.mean([line[name] for line in lines[-5:]]) > lines[0][name] + 0.1, name
+            assert np.median([line[name] for line in lines[-9:]]) > lines[0][name] + 0.1, name
     assert run.metrics["infonce_999"] <= math.log(64) < truth(SATURATED)
     assert run.metrics["ceiling"] >= 0 and all(run.metrics[f"{name}_std"] > 0 for name in CRITICS)
     assert (run.out / "figure.png").stat().st_size > 10_000

@@ -104,10 +104,27 @@ def test_nothing_overflows(dtype: str) -> None:
     assert ops.smooth_topk(x, k=2, beta=1e6).tolist() == [1, 0, 0, 1]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scores_whose_product_with_beta_is_infinite(dtype: str) -> None:
+    huge = float(np.finfo(dtype).max) / 8
+    x = tz.tensor(np.array([huge, -huge, 1.0]), dtype, requires_grad=True)
+    with np.errstate(over="ignore"):
+        found = {op: op(x, beta=1e6) for op in (ops.smooth_max, ops.smooth_argmax, ops.smooth_onehot, ops.smooth_abs)}
+        found[ops.smooth_topk] = ops.smooth_topk(x[np.array([0, 1, 0])], k=2, beta=1e6)
+        sum(value.sum() for op, value in found.items() if op is not ops.smooth_abs).backward()
+    assert found[ops.smooth_max].item() == x[0].item() and found[ops.smooth_argmax].item() == 0
+    assert found[ops.smooth_onehot].tolist() == [1, 0, 0] and found[ops.smooth_topk].tolist() == [1, 0, 1]
+    assert found[ops.smooth_abs][:2].tolist() == 2 * [x[0].item()]
+    assert np.isfinite(x.grad.numpy()).all()
+
+
 def test_infinite_scores_are_the_largest_or_none() -> None:
     masked = np.array([1.0, -math.inf, 2.0])
     assert ops.smooth_max(masked, beta=1e3) == 2 and ops.smooth_onehot(masked, beta=1e3).tolist() == [0, 0, 1]
     assert ops.smooth_max(np.array([-math.inf, -math.inf]), beta=2.0) == -math.inf
+    for k, chosen in ((1, [0, 0, 1]), (2, [1, 0, 1])):
+        np.testing.assert_allclose(ops.smooth_topk(masked, k=k, beta=1e3), chosen, atol=1e-12)
+    assert ops.smooth_topk(np.array([math.inf, 1.0, 2.0]), k=1, beta=1.0).tolist() == [1, 0, 0]
 
 
 def test_soft_argmax_of_two_peaks_is_the_middle_where_none_of_them_is() -> None:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 import oracles
 import tinygrad_zoo as tz
 from tinygrad_zoo import metrics, ops
+from tinygrad_zoo.distributions import Categorical
 from tinygrad_zoo.errors import DTypeError, IndexingError, ShapeError, UsageError
+from tinygrad_zoo.gradient_estimators import score_function
 from tinygrad_zoo.losses import CrossEntropyLoss, SmoothAccuracyLoss, SmoothF1Loss
 from tinygrad_zoo.models.surrogates import accuracy_and_entropy, smooth_f1
 from tinygrad_zoo.recipe import find
@@ -129,7 +131,7 @@ def test_micro_is_the_smooth_accuracy() -> None:
 
 
 def test_a_reward_of_1_for_a_right_answer_has_the_smooth_accuracys_gradient() -> None:
-    """E r ∇ log p(answer), exactly, by all answers: what a policy gradient estimates from draws."""
+    """E r ∇ log p(answer): exactly, by all answers, and estimated by a policy gradient from draws of them."""
     logits, y = rng(9).standard_normal((3, 4)), np.array([1, 0, 3])
     p = ops.softmax(logits)
     score = np.eye(4)[None] - p[:, None]  # ∇ log p of every answer: (N, answer, 4)
@@ -137,6 +139,10 @@ def test_a_reward_of_1_for_a_right_answer_has_the_smooth_accuracys_gradient() ->
     expected = (p[..., None] * reward[..., None] * score).sum(axis=1) / 3
     slope = tz.grad(lambda x: ops.smooth_accuracy(ops.softmax(x), y))(tz.tensor(logits))
     np.testing.assert_allclose(slope.numpy(), expected, rtol=1e-12)
+    x, n = tz.tensor(logits, requires_grad=True), 40_000
+    right = score_function(lambda answer: (answer == tz.tensor(y)).to("float64"), Categorical(logits=x), n, rng=rng(1))
+    right.mean().backward()
+    np.testing.assert_allclose(x.grad.numpy(), expected, atol=4 / 3 / n**0.5)
 
 
 # ---- errors

@@ -241,8 +241,9 @@ def _activated(x: Any, activation: str) -> Any:
 
 
 def _stairs(x: Any, beta: float) -> Any:
-    steps = torch.arange(-500.0, 501.0, dtype=x.dtype)
-    return (torch.sigmoid(beta * (x[..., None] - steps)) - (steps <= 0).to(x.dtype)).sum(-1)
+    whole = torch.floor(x.detach())
+    part, steps = (x - whole)[..., None], torch.arange(60, dtype=x.dtype)
+    return whole + (torch.sigmoid(beta * (part - 1 - steps)) - torch.sigmoid(-beta * (part + steps))).sum(-1)
 
 
 # Our name -> the same in PyTorch, called with our arrays by position and our settings by keyword. An op that is not
@@ -360,7 +361,7 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "linear_attention": _linear_attention,
     "online_softmax": lambda x, axis, block: F.softmax(x, axis),
     "scaled_dot_product_attention": _sdpa,
-    "smooth_abs": lambda x, beta: torch.logaddexp(beta * x, -beta * x) / beta,
+    "smooth_abs": lambda x, beta: x.abs() + F.softplus(-2 * beta * x.abs()) / beta,
     "smooth_accuracy": lambda input, target: input.gather(1, target[:, None]).mean(),
     "smooth_argmax": lambda x, beta, axis, keepdims: (
         F.softmax(beta * x, axis).cumsum(axis).flip(axis).narrow(axis, 0, 1) * x.shape[axis]

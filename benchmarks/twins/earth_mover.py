@@ -32,9 +32,11 @@ def build(data: Split, config: Any, seed: int) -> Callable[[tuple[np.ndarray, ..
         (-(f.mean() + (epsilon * (math.log(n) - soft)).mean())).backward()
         with torch.no_grad():
             below = f.mean() + (distance - f[:, None]).amin(0).mean()
-            plan = plan * torch.minimum(1 / (n * plan.sum(1)), torch.tensor(1.0))[:, None]
-            rows, columns = 1 / n - plan.sum(1), 1 / m - plan.sum(0)
-            above = ((plan + rows[:, None] * columns / rows.sum().clamp(min=1e-30)) * distance).sum()
+            sent = plan.sum(1)
+            share = torch.minimum(1 / (n * sent), torch.tensor(1.0))
+            rows, columns = 1 / n - share * sent, 1 / m - share @ plan
+            rest = (rows * (distance @ columns)).sum() / rows.sum().clamp(min=1e-30)
+            above = (share * (plan * distance).sum(1)).sum() + rest
         adam.step()
         cosine.step()
         return float(above - below)

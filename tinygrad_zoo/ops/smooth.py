@@ -142,6 +142,8 @@ def _places(z: Any, k: int, axis: int) -> Any:
     numbers, of which a sum near k would lose the digits. Between the two groups the slope of its sides is 1 to 2.
     """
     xp, n = namespace(z), z.shape[axis]
+    far = float(np.finfo(z.dtype).max) / 4  # so that what is infinite has a middle, too
+    z = z.clip(-far, far)
     ordered = xp.sort(z, axis=axis)
     within, beyond = ordered[along(axis, slice(n - k, n))], ordered[along(axis, slice(0, n - k))]
     middle = within.min(axis=axis, keepdims=True) / 2 + beyond.max(axis=axis, keepdims=True) / 2
@@ -234,7 +236,7 @@ def smooth_abs(x: Array, *, beta: float) -> Any:
     [3.0, 0.006899999920278788, 10000.0]
     """
     _check("smooth_abs", beta)
-    return softplus(2 * x, beta=beta) - x
+    return where(x >= 0, x + softplus(-2 * x, beta=beta), softplus(2 * x, beta=beta) - x)
 
 
 @composite(

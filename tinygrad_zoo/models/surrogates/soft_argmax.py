@@ -119,7 +119,7 @@ def figure(state: State[Settings, nn.ModuleDict], path: Path) -> None:
     bound.set(title="smooth max - max, n = 16", xlabel="β", ylim=(1e-6, 100))
     bound.legend(frameon=False, loc="upper right", fontsize=8)
     hits = [evaluate(state)[f"hits_{name}"] for name in LEARNERS[:2]]
-    title = "at the target in the end: argmax {:.0%}, soft {:.0%}".format(*hits)
+    title = "at the target: argmax {:.0%}, soft {:.0%}".format(*hits)
     plotting.curve_panel(curves, state.history, *LEARNERS, title=title)
     curves.set(ylabel="squared distance from the target")
     two = np.exp(-0.5 * (np.arange(12)[:, None] - [2.0, 9.0]) ** 2).sum(axis=1)

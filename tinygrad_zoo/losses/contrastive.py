@@ -124,9 +124,9 @@ def _probabilities(who: str, probabilities: ArrayLike) -> NDArray[np.float64]:
 def info_nce(
     query: Any,
     keys: Any = None,
-    *,
     temperature: Any = 1.0,
     labels: Any = None,
+    *,
     symmetric: bool = False,
     normalize: bool = False,
     reduction: str = "mean",

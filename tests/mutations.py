@@ -1018,8 +1018,8 @@ MUTATIONS = [
     Mutation(
         "M1",
         "ops/smooth.py",
-        "return softplus(2 * x, beta=beta) - x",
-        "return softplus(x, beta=beta) - x",
+        "softplus(2 * x, beta=beta) - x)",
+        "softplus(x, beta=beta) - x)",
         "test_smooth.py::test_bounds_of_all_of_them",
     ),
     Mutation(

@@ -185,7 +185,7 @@ def figure(state: State[Settings, Potential], path: Path) -> None:
 RECIPE = Recipe(
     name="earth_mover",
     row="G9",
-    family="optimal transport",
+    family="optimal_transport",
     title="The earth mover's distance, bounded from both sides",
     paper="arXiv 1605.08527",
     config=Settings(),

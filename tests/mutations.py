@@ -19,51 +19,53 @@ class Mutation(NamedTuple):
     test: str  # "test_flows.py::test_laws"; all its parameters are run
 
 
+M = Mutation
+# fmt: off  # an entry in as few lines as hold it
 MUTATIONS = [
     # ---- E3
-    Mutation(
+    M(
         "E3",
         "stochastic_approximation.py",
         "(lambda k: 1 / k)",
         "(lambda k: 1 / (k + 1))",
         "test_stochastic_approximation.py::test_one_over_k_is_the_mean_so_far",
     ),
-    Mutation(
+    M(
         "E3",
         "stochastic_approximation.py",
         "return (running.update(x).mean for x in stream)",
         "return iter([running.update(x).mean for x in stream])",
         "test_stochastic_approximation.py::test_a_long_stream_is_never_held",
     ),
-    Mutation(
+    M(
         "E3",
         "stochastic_approximation.py",
         "= 1, array.copy(), array * 0, array * 0",
         "= 1, array * 0, array.copy(), array * 0",
         "test_stochastic_approximation.py::test_moments_far_from_zero_lose_no_digits",
     ),
-    Mutation(
+    M(
         "E3",
         "stochastic_approximation.py",
         "(x - offset) * (x - new)",
         "(x - offset) * (x - offset)",
         "test_stochastic_approximation.py::test_moments_far_from_zero_lose_no_digits",
     ),
-    Mutation(
+    M(
         "E3",
         "stochastic_approximation.py",
         " + delta * delta * (share * self.count)",
         "",
         "test_stochastic_approximation.py::test_merged_moments_are_those_of_the_whole",
     ),
-    Mutation(
+    M(
         "E3",
         "stochastic_approximation.py",
         "self.count, self._mean = 1, array.copy()",
         "self.count, self._mean = 1, array.mean()",
         "test_stochastic_approximation.py::test_one_over_k_is_the_mean_so_far",
     ),
-    Mutation(
+    M(
         "E3",
         "models/stochastic_approximation/incremental_mean.py",
         "alpha / (2 - alpha)",
@@ -71,63 +73,63 @@ MUTATIONS = [
         "test_incremental_mean.py::test_a_run_of_another_alpha_is_judged_by_its_own_variance",
     ),
     # ---- E4
-    Mutation(
+    M(
         "E4",
         "stochastic_approximation.py",
         "w - a(k) * _floats(g_noisy(w))",
         "w - a(1) * _floats(g_noisy(w))",
         "test_stochastic_approximation.py::test_mean_estimation_is_robbins_monro",
     ),
-    Mutation(
+    M(
         "E4",
         "stochastic_approximation.py",
         "return range(first, first + n)",
         "return range(1, 1 + n)",
         "test_stochastic_approximation.py::test_steps_go_on_where_another_call_ended",
     ),
-    Mutation(
+    M(
         "E4",
         "stochastic_approximation.py",
         "p <= 1, 2 * p > 1",
         "p < 1, 2 * p > 1",
         "test_stochastic_approximation.py::test_step_sizes_of_a_family_are_decided_by_the_exponent",
     ),
-    Mutation(
+    M(
         "E4",
         "stochastic_approximation.py",
         "a(k) / (2 * c(k)) * difference\n",
         "a(k) / c(k) * difference\n",
         "test_stochastic_approximation.py::test_differences_without_noise_are_the_gradient",
     ),
-    Mutation(
+    M(
         "E4",
         "stochastic_approximation.py",
         "difference[..., None] * signs",
         "difference[..., None]",
         "test_stochastic_approximation.py::test_differences_without_noise_are_the_gradient",
     ),
-    Mutation(
+    M(
         "E4",
         "models/stochastic_approximation/robbins_monro.py",
         "to_device(SIGMA * state.rng",
         "to_device(0 * state.rng",
         "test_robbins_monro.py::test_robbins_monro_reaches_the_limit_and_its_counter_examples_do_not",
     ),
-    Mutation(
+    M(
         "E4",
         "models/stochastic_approximation/robbins_monro.py",
         '"stalling": PowerSteps(1.0, 2.0)',
         '"stalling": PowerSteps(1.0, 1.0)',
         "test_robbins_monro.py::test_robbins_monro_reaches_the_limit_and_its_counter_examples_do_not",
     ),
-    Mutation(
+    M(
         "E4",
         "models/stochastic_approximation/robbins_monro.py",
         '"hovering": PowerSteps(0.1, 0.0)',
         '"hovering": PowerSteps(0.1, 1.0)',
         "test_robbins_monro.py::test_robbins_monro_reaches_the_limit_and_its_counter_examples_do_not",
     ),
-    Mutation(
+    M(
         "E4",
         "models/stochastic_approximation/sgd_as_robbins_monro.py",
         '"single": (x[:1], y[:1])',
@@ -135,36 +137,36 @@ MUTATIONS = [
         "test_robbins_monro.py::test_the_averaging_sets_differ_in_nothing_else",
     ),
     # ---- P1
-    Mutation(
+    M(
         "P1",
         "models/perceptron/rule.py",
         "where(wrong, self.eta * sign, 0.0)",
         "where(wrong, self.eta * sign, self.eta * sign / (1 + namespace(w).exp(sign * b[0])))",
         "test_perceptron.py::test_the_weights_are_those_of_sklearn",
     ),
-    Mutation(
+    M(
         "P1",
         "models/perceptron/rule.py",
         "wrong = sign * ((w[0] * x).sum() + b[0]) <= 0",
         "wrong = sign * ((w[0] * x).sum() + b[0]) < 0",
         "test_perceptron.py::test_the_weights_are_those_of_sklearn",
     ),
-    Mutation(
+    M(
         "P1",
         "models/perceptron/rule.py",
         "self.mistakes_per_epoch_[-1:] == [0]",
         "len(self.mistakes_per_epoch_) > 0",
         "test_perceptron.py::test_xor_never_converges",
     ),
-    Mutation(
+    M(
         "P1",
         "models/perceptron/rule.py",
         "errors < self.errors.data",
         "errors >= 0",
         "test_perceptron.py::test_the_pocket_keeps_the_best_weights_met",
     ),
-    Mutation("P1", "models/perceptron/logic.py", "[0.5, 1.5]", "[0.5, 0.5]", "test_perceptron.py::test_not_and_xor"),
-    Mutation(
+    M("P1", "models/perceptron/logic.py", "[0.5, 1.5]", "[0.5, 0.5]", "test_perceptron.py::test_not_and_xor"),
+    M(
         "P1",
         "nn/threshold.py",
         "ops.step(self.potential(x))",
@@ -172,42 +174,42 @@ MUTATIONS = [
         "test_perceptron.py::test_no_gradient_comes_through_the_threshold",
     ),
     # ---- P2
-    Mutation(
+    M(
         "P2",
         "models/perceptron/rule.py",
         "b += push",
         "b += 0 * push",
         "test_bias.py::test_a_learnt_threshold_is_no_worse_than_the_best_of_a_grid",
     ),
-    Mutation(
+    M(
         "P2",
         "nn/threshold.py",
         "return -self.bias",
         "return self.bias",
         "test_perceptron.py::test_the_unit_fires_above_its_threshold_and_not_on_it",
     ),
-    Mutation(
+    M(
         "P2",
         "models/perceptron/bias.py",
         "[weight, bias[:, None]]",
         "[weight, -bias[:, None]]",
         "test_bias.py::test_a_bias_is_a_weight_on_a_constant_input",
     ),
-    Mutation(
+    M(
         "P2",
         "models/perceptron/bias.py",
         "unit.bias.data = -np.asarray(thresholds)",
         "unit.bias.data = np.asarray(thresholds)",
         "test_bias.py::test_a_higher_threshold_fires_less",
     ),
-    Mutation(
+    M(
         "P2",
         "models/perceptron/bias.py",
         '"biased": nn.Linear(1, 1, rng=rng)',
         '"biased": nn.Linear(1, 1, bias=False, rng=rng)',
         "test_bias.py::test_the_recipe_meets_its_bar",
     ),
-    Mutation(
+    M(
         "P2",
         "models/perceptron/bias.py",
         "norm(layer(x))",
@@ -215,98 +217,98 @@ MUTATIONS = [
         "test_bias.py::test_a_bias_before_batch_norm_has_no_gradient",
     ),
     # ---- G1
-    Mutation(
+    M(
         "G1",
         "information.py",
         "return _summed(_relative_entropy(p, q), axis, cell)",
         "return _summed(_relative_entropy(q, p), axis, cell)",
         "test_divergences.py::test_kl_is_of_the_first_under_the_first",
     ),
-    Mutation(
+    M(
         "G1",
         "information.py",
         "    none = p == 0\n",
         "    none = q == 0\n",
         "test_divergences.py::test_supports_that_part",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/mode_seeking.py",
         '"KL(p‖q)": of_densities(information.kl)',
         '"KL(p‖q)": of_densities(information.reverse_kl)',
         "test_mode_seeking.py::test_kl_covers_and_its_reverse_seeks",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/made.py",
         "bits[:, None] > degrees[-1]",
         "bits[:, None] >= degrees[-1]",
         "test_made.py::test_laws",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/made.py",
         "bits = np.argsort(order) + 1",
         "bits = np.arange(n) + 1",
         "test_made.py::test_laws",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/made.py",
         "fill(x, uniform, self.orders[which],",
         "fill(x, uniform, self.order,",
         "test_made.py::test_draws_agree_with_the_density_of_the_mixture",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/made.py",
         "ops.logsumexp(each, axis=0) - math.log(len(self.orders))",
         "each.mean(axis=0)",
         "test_made.py::test_the_mixture_is_the_mean_of_its_orders",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/made.py",
         "range(config.orders - 1))]",
         "range(0))]",
         "test_made.py::test_the_recipe_learns_in_every_order",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/fvsbn.py",
         "(rank < rank[:, None])",
         "(rank <= rank[:, None])",
         "test_fvsbn.py::test_laws",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/nade.py",
         "ops.concat(first, x[:, :-1, None] * self.weight, axis=1)",
         "ops.concat(x[:, :-1, None] * self.weight, first, axis=1)",
         "test_nade.py::test_laws",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/nade.py",
         "running = running + x[:, i : i + 1]",
         "running = self.hidden_bias + x[:, i : i + 1]",
         "test_nade.py::test_the_running_sum_draws_what_whole_passes_draw",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/base.py",
         "uniform[:, i] < ops.sigmoid(",
         "uniform[:, i] > ops.sigmoid(",
         "test_fvsbn.py::test_draws_agree_with_the_density",
     ),
-    Mutation(
+    M(
         "G1",
         "nn/masked.py",
         '+ (mask_type == "B")',
         "+ 1",
         "test_pixelcnn.py::test_a_pixel_sees_those_before_it_and_never_itself",
     ),
-    Mutation(
+    M(
         "G1",
         "models/autoregressive/pixelcnn.py",
         "self.labels[i](labels)[:, :, None, None]",
@@ -314,42 +316,42 @@ MUTATIONS = [
         "test_pixelcnn.py::test_it_is_a_density_of_codes_given_a_class",
     ),
     # ---- G2
-    Mutation(
+    M(
         "G2",
         "distributions/base.py",
         "        with no_grad():\n            return self.rsample(shape, rng=rng)",
         "        return self.rsample(shape, rng=rng)",
         "test_distributions_family.py::test_sample_has_no_gradient_and_the_numbers_of_rsample",
     ),
-    Mutation(
+    M(
         "G2",
         "models/estimators/gaussian_fit.py",
         "Normal(self.loc, ops.softplus(self.rho))",
         "Normal(self.loc, self.rho)",
         "test_gaussian_fit.py::test_the_scale_is_positive_whatever_the_parameter",
     ),
-    Mutation(
+    M(
         "G2",
         "distributions/normal.py",
         "self.loc + self.scale * self._noise",
         "self.loc + self.scale.detach() * self._noise",
         "test_distributions.py::test_gradients",
     ),
-    Mutation(
+    M(
         "G2",
         "distributions/kl.py",
         "return found(p, q)",
         "return found(q, p)",
         "test_distributions_kl.py::test_quadrature_and_the_order_of_the_arguments",
     ),
-    Mutation(
+    M(
         "G2",
         "models/estimators/gaussian_fit.py",
         "Normal(q.loc.detach(), q.scale.detach())",
         "Normal(q.loc, q.scale)",
         "test_gaussian_fit.py::test_at_the_target_every_single_gradient_is_nothing",
     ),
-    Mutation(
+    M(
         "G2",
         "ops/reparameterised.py",
         "g * standard_gamma_grad(concentration, out)",
@@ -357,49 +359,49 @@ MUTATIONS = [
         "test_distributions_family.py::test_gradients",
     ),
     # ---- G3
-    Mutation(
+    M(
         "G3",
         "ops/random.py",
         ".astype(np.float64) + 0.5) * 2.0**-kept).reshape",
         ".astype(np.float64) + 0.0) * 2.0**-kept).reshape",
         "test_reparameterised.py::test_the_least_and_greatest_words_give_finite_noise",
     ),
-    Mutation(
+    M(
         "G3",
         "ops/reparameterised.py",
         "(logits + standard_gumbel(key, shape=logits.shape, dtype=logits.dtype))",
         "(logits + standard_gumbel(key, shape=logits.shape[-1:], dtype=logits.dtype))",
         "test_reparameterised.py::test_soft_values_are_a_softmax_of_logits_and_noise",
     ),
-    Mutation(
+    M(
         "G3",
         "ops/reparameterised.py",
         "return straight_through(_largest(_values(y), axis), y) if hard else y",
         "return 0 * y + _largest(_values(y), axis) if hard else y",
         "test_reparameterised.py::test_hard_values_are_exactly_one_hot_and_their_gradient_that_of_the_soft_ones",
     ),
-    Mutation(
+    M(
         "G3",
         "ops/reparameterised.py",
         "softmax((logits + standard_gumbel(key, shape=logits.shape, dtype=logits.dtype)) * (1 / tau), axis=axis)",
         "softmax(logits * (1 / tau), axis=axis)",
         "test_reparameterised.py::test_a_softmax_that_is_only_annealed_does_not_sample",
     ),
-    Mutation(
+    M(
         "G3",
         "distributions/relaxed.py",
         "(scores - log_y).sum(axis=-1)",
         "scores.sum(axis=-1)",
         "test_distributions_family.py::test_values_and_gradients_of_torch",
     ),
-    Mutation(
+    M(
         "G3",
         "models/latent/categorical_vae.py",
         'hard=how == "straight_through"',
         "hard=False",
         "test_categorical_vae.py::test_straight_through_decodes_choices_and_gumbel_mixtures",
     ),
-    Mutation(
+    M(
         "G3",
         "models/latent/categorical_vae.py",
         "b = model.mean_error if how",
@@ -407,42 +409,42 @@ MUTATIONS = [
         "test_categorical_vae.py::test_the_baseline_is_of_earlier_batches_and_takes_variance",
     ),
     # ---- G4
-    Mutation(
+    M(
         "G4",
         "gradient_estimators.py",
         "    with no_grad():\n        values = _per_sample(who, f(z), z, distribution)\n    return z, values.detach()",
         "    values = _per_sample(who, f(z), z, distribution)\n    return z, values",
         "test_gradient_estimators.py::test_no_gradient_goes_through_f",
     ),
-    Mutation(
+    M(
         "G4",
         "gradient_estimators.py",
         "others = (values.sum(axis=0) - values) / (n - 1)",
         "others = values.mean(axis=0)",
         "test_gradient_estimators.py::test_unbiased_against_enumeration",
     ),
-    Mutation(
+    M(
         "G4",
         "gradient_estimators.py",
         "((values - b) * distribution.log_prob(z)).mean(axis=0)",
         "((values - values) * distribution.log_prob(z)).mean(axis=0)",
         "test_gradient_estimators.py::test_unbiased_against_enumeration",
     ),
-    Mutation(
+    M(
         "G4",
         "gradient_estimators.py",
         "(f * squares).sum(axis=0) / squares.sum(axis=0)",
         "f.mean(axis=0)",
         "test_gradient_estimators.py::test_the_optimal_baseline_has_the_least_variance",
     ),
-    Mutation(
+    M(
         "G4",
         "gradient_estimators.py",
         "baseline.detach() if isinstance(baseline, Tensor) else baseline",
         "baseline",
         "test_gradient_estimators.py::test_a_baseline_gets_no_gradient",
     ),
-    Mutation(
+    M(
         "G4",
         "models/estimators/policy_gradient.py",
         "ops.one_hot(a, num_classes=CLASSES) - actions.probs.detach()",
@@ -450,56 +452,56 @@ MUTATIONS = [
         "test_policy_gradient.py::test_the_probe_is_the_reward_of_a_try_and_the_length_of_its_score",
     ),
     # ---- G5
-    Mutation(
+    M(
         "G5",
         "models/latent/vae.py",
         "self.decode(q.rsample(rng=rng), *given).log_prob(x), kl",
         "self.decode(q.rsample(rng=rng), *given).log_prob(x) / x.shape[-1], kl",
         "test_vae.py::test_the_bound_is_a_sum_over_pixels_and_latents_as_by_hand",
     ),
-    Mutation(
+    M(
         "G5",
         "models/latent/vae.py",
         "Normal(mean, ops.exp(0.5 * log_variance))",
         "Normal(mean, ops.abs(log_variance))",
         "test_vae.py::test_the_bound_is_a_sum_over_pixels_and_latents_as_by_hand",
     ),
-    Mutation(
+    M(
         "G5",
         "models/latent/vae.py",
         "Normal(mean, ops.exp(self.log_scale))",
         "Normal(mean, ops.exp(0 * self.log_scale))",
         "test_vae.py::test_the_gaussian_likelihood_is_a_density",
     ),
-    Mutation(
+    M(
         "G5",
         "models/latent/vae.py",
         "self.decode(q.rsample(rng=rng), *given)",
         "self.decode(q.sample(rng=rng), *given)",
         "test_vae.py::test_both_terms_are_needed",
     ),
-    Mutation(
+    M(
         "G5",
         "models/latent/vae.py",
         "axis=0) - np.log(k)",
         "axis=0)",
         "test_vae.py::test_more_guesses_of_the_same_are_a_higher_bound",
     ),
-    Mutation(
+    M(
         "G5",
         "models/latent/vae.py",
         ".log_prob(z) - q.log_prob(z)",
         ".log_prob(z)",
         "test_vae.py::test_the_bounds_rise_to_the_exact_likelihood",
     ),
-    Mutation(
+    M(
         "G5",
         "models/latent/cvae.py",
         "mean = ops.embedding(y, self.means)",
         "mean = 0 * ops.embedding(y, self.means)",
         "test_cvae.py::test_the_bound_by_hand",
     ),
-    Mutation(
+    M(
         "G5",
         "models/latent/cvae.py",
         "super().decode(self._with_class(z, *given))",
@@ -507,70 +509,70 @@ MUTATIONS = [
         "test_cvae.py::test_samples_are_of_the_class_that_is_asked_for",
     ),
     # ---- G6
-    Mutation(
+    M(
         "G6",
         "nn/quantizer.py",
         "straight = z - z.detach() + found.detach()",
         "straight = found",
         "test_vector_quantizer.py::test_the_encoder_gets_the_decoder_s_gradient_and_the_codebook_none_of_it",
     ),
-    Mutation(
+    M(
         "G6",
         "nn/quantizer.py",
         "straight = z - z.detach() + found.detach()",
         "straight = z - z.detach() + found",
         "test_vector_quantizer.py::test_the_encoder_gets_the_decoder_s_gradient_and_the_codebook_none_of_it",
     ),
-    Mutation(
+    M(
         "G6",
         "nn/quantizer.py",
         "self.beta * ops.mse_loss(z, found.detach())",
         "ops.mse_loss(z, found.detach())",
         "test_vector_quantizer.py::test_the_loss_draws_the_vectors_and_without_ema_the_codes",
     ),
-    Mutation(
+    M(
         "G6",
         "nn/quantizer.py",
         "sums = ops.lerp(self.sums, hits.T @ z, rate)",
         "sums = hits.T @ z",
         "test_vector_quantizer.py::test_one_step_of_the_average_is_one_of_online_k_means",
     ),
-    Mutation(
+    M(
         "G6",
         "nn/quantizer.py",
         "self.restart / self.K * usage.sum()",
         "0.0 * usage.sum()",
         "test_vector_quantizer.py::test_codes_find_the_clusters_that_there_are",
     ),
-    Mutation(
+    M(
         "G6",
         "nn/quantizer.py",
         "dead = usage < self.restart / self.K",
         "dead = usage < -self.restart / self.K",
         "test_vqvae.py::test_no_code_is_lost",
     ),
-    Mutation(
+    M(
         "G6",
         "nn/quantizer.py",
         "return ops.exp(ops.entr(weights / weights.sum()).sum())",
         "return ops.entr(weights / weights.sum()).sum()",
         "test_vector_quantizer.py::test_the_perplexity",
     ),
-    Mutation(
+    M(
         "G6",
         "models/latent/code_prior.py",
         "codes = model.vqvae.encode(x)",
         "codes = model.vqvae(x)[1]",
         "test_code_prior.py::test_first_the_codes_then_the_prior_of_frozen_codes",
     ),
-    Mutation(
+    M(
         "G6",
         "models/latent/code_prior.py",
         '3, mask_type="A"',
         '3, mask_type="B"',
         "test_code_prior.py::test_each_code_depends_on_those_before_it_and_on_the_class",
     ),
-    Mutation(
+    M(
         "G6",
         "models/latent/code_prior.py",
         "ops.cat([y[:, None] + self.K",
@@ -578,35 +580,35 @@ MUTATIONS = [
         "test_code_prior.py::test_each_code_depends_on_those_before_it_and_on_the_class",
     ),
     # ---- G8
-    Mutation(
+    M(
         "G8",
         "models/adversarial/gan.py",
         "fake = model.sample(n, rng=state.rng).detach()",
         "fake = model.sample(n, rng=state.rng)",
         "test_gan.py::test_samples_come_to_the_critics_update_without_their_graph",
     ),
-    Mutation(
+    M(
         "G8",
         "models/adversarial/gan.py",
         'networks = {"generator": model.generator, ',
         'networks = {"generator": model, ',
         "test_gan.py::test_each_update_moves_one_network",
     ),
-    Mutation(
+    M(
         "G8",
         "models/adversarial/ring.py",
         "nn.mlp(2, hidden, hidden, 1, rng=rng)",
         "nn.Sequential(nn.BatchNorm1d(2), nn.mlp(2, hidden, hidden, 1, rng=rng))",
         "test_gan.py::test_a_critic_judges_each_point_by_itself",
     ),
-    Mutation(
+    M(
         "G8",
         "losses/adversarial.py",
         'ops.softplus(-logits).mean() if loss == "non_saturating" else -ops.softplus(logits).mean()',
         "-ops.softplus(logits).mean()",
         "test_adversarial_losses.py::test_minimax_gradients_vanish_where_the_discriminator_is_sure",
     ),
-    Mutation(
+    M(
         "G8",
         "losses/adversarial.py",
         "return ops.softplus(-as_tensor(real)).mean() + ops.softplus(as_tensor(fake)).mean()",
@@ -614,49 +616,49 @@ MUTATIONS = [
         "test_gan.py::test_a_trained_discriminator_is_p_over_p_plus_p_g",
     ),
     # ---- G9
-    Mutation(
+    M(
         "G9",
         "optimal_transport.py",
         "        (plan * cost).sum(),\n",
         "        (p * f).sum() + (q * g).sum(),\n",
         "test_sinkhorn.py::test_neither_number_is_the_distance_and_both_tend_to_it",
     ),
-    Mutation(
+    M(
         "G9",
         "models/adversarial/ring.py",
         "distance = np.linalg.norm(x[:, None] - y, axis=2)",
         "return float(((np.sort(x, 0) - np.sort(y, 0)) ** 2).mean())",
         "test_gan.py::test_the_distance_of_samples_is_the_exact_one",
     ),
-    Mutation(
+    M(
         "G9",
         "optimal_transport.py",
         "return ops.sort(x @ directions, axis=0)",
         "return ops.sort(x, axis=0)",
         "test_sinkhorn.py::test_equal_marginals_do_not_hide_a_difference",
     ),
-    Mutation(
+    M(
         "G9",
         "algorithms/optimal_transport.py",
         "min(down[::2][::-1] + up[::2], ",
         "min(up[::2] + down[::2], ",
         "test_optimal_transport.py::test_the_tree_stays_strongly_feasible",
     ),
-    Mutation(
+    M(
         "G9",
         "algorithms/compiled/optimal_transport.py",
         "if least_b <= least:",
         "if least_b < least:",
         "test_optimal_transport.py::test_both_ways_make_the_same_pivots",
     ),
-    Mutation(
+    M(
         "G9",
         "algorithms/optimal_transport.py",
         "found: Array = (cost - potential).min(axis=1)",
         "found: Array = (cost - potential).max(axis=1)",
         "test_optimal_transport.py::test_c_transforms_tighten_once",
     ),
-    Mutation(
+    M(
         "G9",
         "algorithms/optimal_transport.py",
         "return Farkas(None, [sign * (1 - cost)",
@@ -664,56 +666,56 @@ MUTATIONS = [
         "test_optimal_transport.py::test_either_a_solution_or_a_proof_that_there_is_none",
     ),
     # ---- G10
-    Mutation(
+    M(
         "G10",
         "losses/adversarial.py",
         "share = as_tensor(epsilon).reshape(n, ",
         "share = (0 * as_tensor(epsilon) + as_tensor(epsilon)[0]).reshape(n, ",
         "test_adversarial_losses.py::test_the_penalty_is_taken_at_a_point_of_its_own_for_each_pair",
     ),
-    Mutation(
+    M(
         "G10",
         "losses/adversarial.py",
         "(between).reshape(n, -1), axis=1)  # (N,)",
         "(between).reshape(n, -1), axis=0)  # (N,)",
         "test_adversarial_losses.py::test_the_penalty_of_a_linear_critic",
     ),
-    Mutation(
+    M(
         "G10",
         "losses/adversarial.py",
         "(between).reshape(n, -1), axis=1)  # (N,)",
         "(between).detach().reshape(n, -1), axis=1)  # (N,)",
         "test_adversarial_losses.py::test_the_penalty_reaches_the_parameters",
     ),
-    Mutation(
+    M(
         "G10",
         "losses/adversarial.py",
         "BatchNorm3d) and module.training:",
         "BatchNorm3d) and not module.training:",
         "test_adversarial_losses.py::test_errors",
     ),
-    Mutation(
+    M(
         "G10",
         "models/adversarial/wgan_gp.py",
         "(loss + config.weight * penalty).backward()",
         "loss.backward()",
         "test_wgan.py::test_the_penalty_takes_part_in_the_critics_update",
     ),
-    Mutation(
+    M(
         "G10",
         "models/adversarial/wgan_gp.py",
         "fake = model.sample(n, rng=state.rng).detach()",
         "fake = model.sample(n, rng=state.rng)",
         "test_gan.py::test_samples_come_to_the_critics_update_without_their_graph",
     ),
-    Mutation(
+    M(
         "G10",
         "models/adversarial/wgan_clip.py",
         "        clip_weights(model.critic, config.clip)\n",
         "",
         "test_wgan.py::test_weights_of_the_critic_alone_are_clipped_in_place",
     ),
-    Mutation(
+    M(
         "G10",
         "models/adversarial/critic_slope.py",
         'f"{name}_estimate": gap / mean}',
@@ -721,56 +723,56 @@ MUTATIONS = [
         "test_wgan.py::test_estimates_of_a_perfect_critic",
     ),
     # ---- F1
-    Mutation(
+    M(
         "F1",
         "models/flows/transforms.py",
         "log_prob(z) + log_det",
         "log_prob(z)",
         "test_flows.py::test_the_density_integrates_to_one",
     ),
-    Mutation(
+    M(
         "F1",
         "models/flows/transforms.py",
         "log_prob(z) - log_det",
         "log_prob(z) + log_det",
         "test_flows.py::test_sample_and_log_prob_agree",
     ),
-    Mutation(
+    M(
         "F1",
         "models/flows/transforms.py",
         "z, log_det = transform(z)\n            total = total + log_det",
         "z, log_det = transform(z)\n            total = total - log_det",
         "test_flows.py::test_laws",
     ),
-    Mutation(
+    M(
         "F1",
         "models/flows/couplings.py",
         "t, s.sum(axis=1)",
         "t, s.sum().broadcast_to((len(x),))",
         "test_flows.py::test_laws",
     ),
-    Mutation(
+    M(
         "F1",
         "models/flows/planar.py",
         "slope = ops.softplus(a) - 1",
         "slope = a",
-        "test_flows.py::test_planar_and_radial_flows_do_not_fold",
+        "test_flow_transforms.py::test_planar_and_radial_flows_do_not_fold",
     ),
-    Mutation(
+    M(
         "F1",
         "models/flows/planar.py",
         "ops.softplus(self.beta) - alpha",
         "self.beta",
-        "test_flows.py::test_planar_and_radial_flows_do_not_fold",
+        "test_flow_transforms.py::test_planar_and_radial_flows_do_not_fold",
     ),
-    Mutation(
+    M(
         "F1",
         "models/flows/transforms.py",
         "temperature * self.base.sample((n,), rng=rng))",
         "self.base.mean + 1.1 * self.base.sample((n,), rng=rng))",
         "test_flows.py::test_sample_and_log_prob_agree",
     ),
-    Mutation(
+    M(
         "F1",
         "models/flows/planar_flow.py",
         "flow.base.log_prob(z) - log_det",
@@ -778,42 +780,42 @@ MUTATIONS = [
         "test_planar_flow.py::test_the_measured_divergence_is_the_one_of_the_densities_on_a_grid",
     ),
     # ---- F2
-    Mutation(
+    M(
         "F2",
         "models/flows/nice.py",
         "[*before, *couplings, Scaling(dim)]",
         "[*before, *couplings]",
         "test_nice.py::test_volume_changes_by_the_scaling_alone",
     ),
-    Mutation(
+    M(
         "F2",
         "models/flows/nice.py",
         "[AdditiveCoupling(dim",
         '[__import__("tinygrad_zoo").models.flows.AffineCoupling(dim',
         "test_nice.py::test_volume_changes_by_the_scaling_alone",
     ),
-    Mutation(
+    M(
         "F2",
-        "models/flows/nice_digits.py",
+        "models/flows/digit_pixels.py",
         "log_prob(dequantize(counts, LEVELS, state.rng))",
         "log_prob(counts / LEVELS)",
         "test_nice.py::test_the_steps_see_other_noise_each_time",
     ),
-    Mutation(
+    M(
         "F2",
         "models/flows/preprocessing.py",
         "(x + ops.standard_uniform(key, shape=x.shape, dtype=x.dtype)) / levels",
         "x / levels",
-        "test_flows.py::test_counts_are_spread_over_their_cells",
+        "test_flow_transforms.py::test_counts_are_spread_over_their_cells",
     ),
-    Mutation(
+    M(
         "F2",
         "models/flows/preprocessing.py",
         "self.log_det.broadcast_to((len(x),))",
         "self._no_log_det(x)",
-        "test_flows.py::test_whitening_under_a_standard_normal_is_the_fitted_gaussian",
+        "test_flow_transforms.py::test_whitening_under_a_standard_normal_is_the_fitted_gaussian",
     ),
-    Mutation(
+    M(
         "F2",
         "models/flows/nice.py",
         "parity=k % 2",
@@ -821,108 +823,108 @@ MUTATIONS = [
         "test_nice.py::test_every_coordinate_depends_on_every_other",
     ),
     # ---- F3
-    Mutation(
+    M(
         "F3",
         "models/flows/couplings.py",
         "return bound * ops.tanh(s / bound)",
         "return s",
         "test_flows.py::test_computed_scales_are_bounded",
     ),
-    Mutation(
+    M(
         "F3",
         "models/flows/real_nvp.py",
         "parity=k % 2",
         "parity=0",
         "test_flows.py::test_a_single_mask_parity_leaves_coordinates_as_they_are",
     ),
-    Mutation(
+    M(
         "F3",
         "models/flows/glow_blocks.py",
         "if len(constant):",
         "if False:",
-        "test_flows.py::test_actnorm_starts_from_the_data",
+        "test_flow_transforms.py::test_actnorm_starts_from_the_data",
     ),
-    Mutation(
+    M(
         "F3",
         "models/flows/glow_blocks.py",
         "(self.places * self.log_s.sum())",
         "self.log_s.sum()",
         "test_flows.py::test_laws",
     ),
-    Mutation(
+    M(
         "F3",
         "models/flows/glow_blocks.py",
         "(self.places * self.log_scale.sum())",
         "self.log_scale.sum()",
         "test_flows.py::test_laws",
     ),
-    Mutation(
+    M(
         "F3",
         "models/flows/glow.py",
         "    model.initialise(tensor(digit_pixels.dequantized(data)))\n",
         "",
         "test_glow.py::test_it_starts_from_the_data",
     ),
-    Mutation(
+    M(
         "F3",
         "models/flows/glow_blocks.py",
         "        for x in last.parameters():\n            nn.init.zeros_(x)\n",
         "",
-        "test_flows.py::test_fresh_couplings_are_the_identity",
+        "test_flow_transforms.py::test_fresh_couplings_are_the_identity",
     ),
-    Mutation("F3", "models/flows/glow_blocks.py", "log_det - s.sum(axis=1)", "log_det", "test_flows.py::test_laws"),
-    Mutation("F3", "models/flows/transforms.py", "return z, total", "return z, -total", "test_flows.py::test_laws"),
+    M("F3", "models/flows/glow_blocks.py", "log_det - s.sum(axis=1)", "log_det", "test_flows.py::test_laws"),
+    M("F3", "models/flows/transforms.py", "return z, total", "return z, -total", "test_flows.py::test_laws"),
     # ---- L2
-    Mutation(
+    M(
         "L2",
         "information.py",
         "return math.log(t.shape[0]) - info_nce(t)",
         "return -info_nce(t)",
         "test_information.py::test_with_the_best_critic_they_are_the_truth",
     ),
-    Mutation(
+    M(
         "L2",
         "information.py",
         "ops.logsumexp(u) - math.log(u.size)",
         "ops.log(ops.exp(u).mean())",
         "test_information.py::test_the_bounds_do_not_overflow",
     ),
-    Mutation(
+    M(
         "L2",
         "information.py",
         "t.mean() - ops.exp(u - 1).mean()",
         "t.mean() - ops.exp(u).mean()",
         "test_information.py::test_the_functions_are_those_sums_over_draws",
     ),
-    Mutation(
+    M(
         "L2",
         "information.py",
         "ops.diagonal(t), others.reshape(n * (n - 1))",
         "ops.diagonal(t), t.reshape(n * n)",
         "test_information.py::test_a_batchs_own_pairs_are_not_among_the_others",
     ),
-    Mutation(
+    M(
         "L2",
         "information.py",
         "* miller_madow) / math.log(base)",
         "* miller_madow) / math.log(2)",
         "test_information.py::test_entropy_is_scipys",
     ),
-    Mutation(
+    M(
         "L2",
         "information.py",
         "(len(q) - 1) / (2 * float(p.sum()))",
         "(len(q) - 1) / float(p.sum())",
         "test_information.py::test_miller_and_madow_take_most_of_the_bias_away",
     ),
-    Mutation(
+    M(
         "L2",
         "models/contrastive/mutual_information.py",
         "tensor(part, device=state.device) for part in state.data.test",
         "tensor(part, device=state.device) for part in state.data.train",
         "test_mutual_information_system.py::test_the_bound_is_of_batches_that_were_not_trained_on",
     ),
-    Mutation(
+    M(
         "L2",
         "models/contrastive/mutual_information.py",
         '**{f"{n}_std": float(v.std()) for n, v in values.items()}',
@@ -930,56 +932,56 @@ MUTATIONS = [
         "test_mutual_information_system.py::test_a_few_steps_raise_every_bound",
     ),
     # ---- L3
-    Mutation(
+    M(
         "L3",
         "losses/contrastive.py",
         "arrays[0] - log_z - (arrays[2] + math.log(k))",
         "arrays[0] - log_z",
         "test_nce.py::test_the_optimum_is_the_empirical_distribution_normalised_by_itself",
     ),
-    Mutation(
+    M(
         "L3",
         "losses/contrastive.py",
         "arrays[1] - rows - (arrays[3] + math.log(k))",
         "arrays[1] - rows - arrays[3]",
         "test_nce.py::test_the_optimum_is_the_empirical_distribution_normalised_by_itself",
     ),
-    Mutation(
+    M(
         "L3",
         "losses/contrastive.py",
         "arrays[0] - log_z - (",
         "arrays[0] - (",
         "test_nce.py::test_a_learnt_constant_takes_up_what_a_model_is_off_by",
     ),
-    Mutation(
+    M(
         "L3",
         "losses/contrastive.py",
         "- k * ops.logsigmoid(-neg).mean()",
         "- ops.logsigmoid(-neg).mean()",
         "test_nce.py::test_the_gradient_becomes_the_likelihoods",
     ),
-    Mutation(
+    M(
         "L3",
         "losses/contrastive.py",
         "rng.random(shape) < self.shares[column]",
         "rng.random(shape) < 2",
         "test_contrastive.py::test_draws_are_the_distributions",
     ),
-    Mutation(
+    M(
         "L3",
         "losses/contrastive.py",
         "np.where(found > 0, found, 1.0) ** power",
         "np.ones(found.shape)",
         "test_contrastive.py::test_unigrams_are_flattened",
     ),
-    Mutation(
+    M(
         "L3",
         "losses/contrastive.py",
         "ops.cross_entropy(scores.T, index, reduction=reduction)) / 2",
         "ops.cross_entropy(scores, index, reduction=reduction)) / 2",
         "test_contrastive.py::test_info_nce_and_its_gradients_are_those_of_torch",
     ),
-    Mutation(
+    M(
         "L3",
         "models/contrastive/nce.py",
         "q.log_prob(x), q.log_prob(noise), k)",
@@ -987,49 +989,49 @@ MUTATIONS = [
         "test_nce.py::test_a_few_steps_lower_the_loss_and_reach_both_parameters",
     ),
     # ---- M1
-    Mutation(
+    M(
         "M1",
         "ops/smooth.py",
         "return beta * (x - peak), peak",
         "return beta * x, 0 * peak",
         "test_smooth.py::test_scores_whose_product_with_beta_is_infinite",
     ),
-    Mutation(
+    M(
         "M1",
         "ops/smooth.py",
         "(logsumexp(z, axis=axis) / beta)",
         "logsumexp(z, axis=axis)",
         "test_smooth.py::test_the_smooth_maximum_is_above_by_at_most_log_n_over_beta",
     ),
-    Mutation(
+    M(
         "M1",
         "ops/smooth.py",
         "beta * slope * (g - mean)",
         "beta * slope * g",
         "test_smooth.py::test_top_k_moves_its_threshold_with_the_values",
     ),
-    Mutation(
+    M(
         "M1",
         "ops/smooth.py",
         "return (weights * index).sum(axis=axis",
         "return (weights * index).max(axis=axis",
         "test_smooth.py::test_soft_argmax_of_two_peaks_is_the_middle_where_none_of_them_is",
     ),
-    Mutation(
+    M(
         "M1",
         "ops/smooth.py",
         "softplus(2 * x, beta=beta) - x)",
         "softplus(x, beta=beta) - x)",
         "test_smooth.py::test_gradients_are_one_another",
     ),
-    Mutation(
+    M(
         "M1",
         "models/surrogates/soft_argmax.py",
         'ops.argmax(x, axis=-1).to("float32") - target)',
         "ops.smooth_argmax(x, beta=beta) - target)",
         "test_smooth.py::test_no_gradient_passes_an_argmax",
     ),
-    Mutation(
+    M(
         "M1",
         "models/surrogates/soft_argmax.py",
         "(ops.smooth_onehot(x, beta=beta) * ops.square(self.places - target[:, None])).sum(axis=-1)",
@@ -1037,42 +1039,42 @@ MUTATIONS = [
         "test_smooth.py::test_two_peaks_around_the_target_hold_the_mean_and_not_the_spread",
     ),
     # ---- M2
-    Mutation(
+    M(
         "M2",
         "ops/surrogates.py",
         "2 * together / where(none, 1, either)",
         "2 * together / (either + 1e-3)",
         "test_surrogates.py::test_nothing_biases_small_counts",
     ),
-    Mutation(
+    M(
         "M2",
         "ops/surrogates.py",
         "2 * together / where(none, 1, either)",
         "2 * together / either",
         "test_surrogates.py::test_a_batch_without_positives_has_f1_0_and_no_nan",
     ),
-    Mutation(
+    M(
         "M2",
         "ops/surrogates.py",
         "(input * t).sum(axis=axis), (input + t).sum(axis=axis)",
         "(input * t / (input + t)).sum(axis=axis), len(input)",
         "test_surrogates.py::test_f1_is_of_the_batch_and_not_the_mean_of_its_examples",
     ),
-    Mutation(
+    M(
         "M2",
         "ops/surrogates.py",
         "(~values).sum(), 1)",
         "(~values).size, 1)",
         "test_surrogates.py::test_of_hard_probabilities_they_are_the_metrics",
     ),
-    Mutation(
+    M(
         "M2",
         "ops/surrogates.py",
         "take_along_axis(input, target[:, None], axis=1).mean()",
         "input.max(axis=1).mean()",
         "test_surrogates.py::test_of_hard_probabilities_they_are_the_metrics",
     ),
-    Mutation(
+    M(
         "M2",
         "models/surrogates/smooth_f1.py",
         "second = SmoothF1Loss() if state.step >= state.config.warmup else BCEWithLogitsLoss()",
@@ -1080,49 +1082,43 @@ MUTATIONS = [
         "test_surrogates.py::test_smooth_f1_after_cross_entropy_raises_it",
     ),
     # ---- M3
-    Mutation(
+    M(
         "M3",
         "metrics.py",
         "(found & most).total()",
         "sum(c for gram, c in found.items() if gram in most)",
         "test_bleu.py::test_counts_are_clipped",
     ),
-    Mutation(
+    M(
         "M3",
         "metrics.py",
         "penalty = min(0.0, 1 - wanted / length)",
         "penalty = 0.0",
         "test_bleu.py::test_short_answers_are_penalised_and_long_ones_are_not",
     ),
-    Mutation(
+    M(
         "M3",
         "metrics.py",
         "min((abs(len(one) - len(hypothesis)), len(one)) for one in of_it)[1]",
         "max(len(one) for one in of_it)",
         "test_bleu.py::test_short_answers_are_penalised_and_long_ones_are_not",
     ),
-    Mutation(
-        "M3",
-        "metrics.py",
-        "most |= _ngrams(one, n)",
-        "most += _ngrams(one, n)",
-        "test_bleu.py::test_corpora_are_nltks",
-    ),
-    Mutation(
+    M("M3", "metrics.py", "most |= _ngrams(one, n)", "most += _ngrams(one, n)", "test_bleu.py::test_corpora_are_nltks"),
+    M(
         "M3",
         "metrics.py",
         "np.where(whole == 0, zero_division, part / np.where(whole == 0, 1, whole))",
         "part / whole",
         "test_metrics.py::test_nothing_to_divide_by_is_never_nan",
     ),
-    Mutation(
+    M(
         "M3",
         "metrics.py",
         "return bleu([hypothesis], [references], max_n=max_n, smoothing=smoothing, **settings)",
         'return bleu([hypothesis], [references], max_n=max_n, smoothing="none", **settings)',
         "test_bleu.py::test_smoothing_is_nltks",
     ),
-    Mutation(
+    M(
         "M3",
         "models/surrogates/accuracy_and_entropy.py",
         "x[far, 0], y[far] = -3",
@@ -1130,3 +1126,4 @@ MUTATIONS = [
         "test_surrogates.py::test_cross_entropy_goes_down_and_accuracy_with_it",
     ),
 ]
+# fmt: on

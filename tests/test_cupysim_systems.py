@@ -105,7 +105,7 @@ def trained(recipe: Recipe[Any, Any]) -> Any:
 
 
 @pytest.mark.usefixtures("formulas")
-@pytest.mark.parametrize("recipe", map(trained, registered()))
+@pytest.mark.parametrize("recipe", [trained(recipe) for recipe in registered()])
 def test_a_system_trains_as_on_numpy_and_its_steps_wait_for_nothing(recipe: Recipe[Any, Any], tmp_path: Path) -> None:
     models = []
 

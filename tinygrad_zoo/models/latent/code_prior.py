@@ -24,6 +24,7 @@ from ...errors import UsageError
 from ...grad_mode import no_grad
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, as_tensor, tensor
+from ..autoregressive.pixelcnn import PixelCNN
 from ..language.decoder import Decoder
 from .recognition import recognised
 from .vqvae import SIDE, VQVAE, coloured, colours
@@ -35,18 +36,13 @@ K, CLASSES = 32, 10
 class CodeCNN(nn.Module):
     """Codes (N, 4, 4) and classes (N,) → logits (N, 4, 4, K) of each code, by masked convolutions of those before."""
 
-    def __init__(self, K: int, classes: int, width: int, layers: int, dropout: float, rng: np.random.Generator) -> None:
-        self.codes, self.classes = nn.Embedding(K, width, rng=rng), nn.Embedding(classes, width, rng=rng)
-        self.first = nn.MaskedConv2d(width, width, 3, mask_type="A", rng=rng)
-        self.layers = nn.ModuleList([nn.MaskedConv2d(width, width, 3, mask_type="B", rng=rng) for _ in range(layers)])
-        self.dropout, self.head = nn.Dropout(dropout, rng=rng), nn.Conv2d(width, K, 1, rng=rng)
+    def __init__(self, K: int, classes: int, width: int, layers: int, rng: np.random.Generator) -> None:
+        self.K = K
+        self.pixels = PixelCNN(SIDE, SIDE, levels=K, channels=width, blocks=layers, classes=classes, rng=rng)
 
     def forward(self, codes: Any, y: Any) -> Any:
-        said = self.classes(y)[:, :, None, None]  # (N, C, 1, 1)
-        x = self.first(self.codes(codes).moveaxis(-1, 1)) + said  # (N, C, 4, 4)
-        for layer in self.layers:
-            x = x + self.dropout(ops.relu(layer(ops.relu(x)) + said))
-        return self.head(ops.relu(x)).moveaxis(1, -1)
+        planes = ops.one_hot(codes, self.K).moveaxis(-1, 1).astype(dtype=self.pixels.first.weight.dtype)  # (N, K, 4, 4)
+        return self.pixels(planes, y).moveaxis(1, -1)
 
 
 class CodeTransformer(nn.Module):
@@ -66,6 +62,8 @@ class CodeTransformer(nn.Module):
 class CodePrior(nn.Module):
     """p(s | y) of code maps s (N, 4, 4) of 0 … K - 1 and classes y (N,), `kind` "pixelcnn" or "transformer".
 
+    `dropout` is the Transformer's.
+
     >>> rng = np.random.default_rng(0)
     >>> prior = CodePrior("pixelcnn", K=32, classes=10, width=8, layers=2, rng=rng)
     >>> codes = prior.sample(tz.arange(10), rng=rng)
@@ -78,7 +76,7 @@ class CodePrior(nn.Module):
         rng: np.random.Generator = nn.init.REQUIRED,
     ) -> None:  # fmt: skip
         if kind == "pixelcnn":
-            self.net: nn.Module = CodeCNN(K, classes, width, layers, dropout, rng)
+            self.net: nn.Module = CodeCNN(K, classes, width, layers, rng)
         elif kind == "transformer":
             self.net = CodeTransformer(K, classes, width, layers, dropout, rng)
         else:

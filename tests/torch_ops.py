@@ -191,6 +191,14 @@ def _layer_norm(x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: floa
     return F.layer_norm(x, shape, weight, bias, eps)
 
 
+def _rel_entr(p: Any, q: Any) -> Any:
+    inside, edge = (p > 0) & (q > 0), torch.where((p == 0) & (q >= 0), 0.0, torch.inf)
+    x, y = torch.where(inside, p, 1), torch.where(inside, q, 1)
+    return torch.where(
+        torch.isnan(p) | torch.isnan(q), torch.nan, torch.where(inside, x * (x.log() - y.log()), edge.to(p.dtype))
+    )
+
+
 def _batch_norm(x: Any, mean: Any, var: Any, weight: Any, bias: Any, training: bool, eps: float) -> Any:
     weight = torch.ones(x.shape[1], dtype=x.dtype) if weight is None else weight  # as above
     if training:
@@ -368,6 +376,7 @@ ADAPTED: dict[str, Callable[..., Any]] = {
         - F.softmax(beta * x, axis).cumsum(axis).sum(axis, keepdim=True)
     ).sum(axis, keepdim=keepdims),
     "smooth_floor": _stairs,
+    "rel_entr": _rel_entr,
     "smooth_max": lambda x, beta, axis, keepdims: torch.logsumexp(beta * x, _dims(x, axis), keepdim=keepdims) / beta,
     "smooth_onehot": lambda x, beta, axis: F.softmax(beta * x, axis),
     "smooth_round": lambda x, beta: _stairs(x + 0.5, beta),

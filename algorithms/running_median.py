@@ -111,7 +111,10 @@ class RunningQuantile(_Halves):
 
     def __init__(self, q: SupportsFloat) -> None:
         super().__init__()
-        self.q = float(q)
+        try:
+            self.q = float(q)
+        except (TypeError, ValueError):
+            raise TypeError(f"RunningQuantile: expected a number from 0 to 1 as q, got {q!r}") from None
         if not 0 <= self.q <= 1:
             raise ValueError(f"RunningQuantile: expected q from 0 to 1, got {q}; 0.95 is the 95th percentile")
         self._numerator, self._denominator = self.q.as_integer_ratio()  # so that no product is rounded

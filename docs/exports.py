@@ -26,15 +26,15 @@ FUNCTIONAL_NAMES = """
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
     adaptive_max_pool3d affine_grid avg_pool1d avg_pool2d avg_pool3d batch_norm binary_cross_entropy
     binary_cross_entropy_with_logits celu conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
-    cosine_embedding_loss cosine_similarity cross_entropy deform_conv2d deform_ps_roi_pool deform_roi_pool dropout elu
-    embedding fold gaussian_nll_loss geglu gelu glu grid_sample group_norm gru_step gumbel_softmax hardshrink hardsigmoid
-    hardswish hardtanh hinge_embedding_loss hinge_loss huber_loss instance_norm interpolate kl_div l1_loss layer_norm leaky_relu
-    linear log_softmax logsigmoid lp_pool1d lp_pool2d lstm_step margin_ranking_loss max_pool1d max_pool2d max_pool3d
-    max_unpool1d max_unpool2d max_unpool3d maxout mish mse_loss multi_margin_loss multilabel_soft_margin_loss nll_loss
-    normalize one_hot pad pairwise_distance pixel_shuffle pixel_unshuffle poisson_nll_loss prelu ps_roi_pool
-    quick_gelu reglu relu relu6 relu_squared rms_norm roi_align roi_pool rrelu selu sigmoid sign silu smooth_l1_loss
-    soft_margin_loss softmax softmin softplus softshrink softsign step swiglu swish tanh tanhshrink threshold
-    triplet_margin_loss unfold
+    cosine_embedding_loss cosine_similarity cross_entropy deform_conv2d deform_ps_roi_pool deform_roi_pool dropout
+    elu embedding fold gaussian_nll_loss geglu gelu glu grid_sample group_norm gru_step gumbel_softmax hardshrink
+    hardsigmoid hardswish hardtanh hinge_embedding_loss hinge_loss huber_loss instance_norm interpolate kl_div
+    l1_loss layer_norm leaky_relu linear log_softmax logsigmoid lp_pool1d lp_pool2d lstm_step margin_ranking_loss
+    max_pool1d max_pool2d max_pool3d max_unpool1d max_unpool2d max_unpool3d maxout mish mse_loss multi_margin_loss
+    multilabel_soft_margin_loss nll_loss normalize one_hot pad pairwise_distance pixel_shuffle pixel_unshuffle
+    poisson_nll_loss prelu ps_roi_pool quick_gelu reglu relu relu6 relu_squared rms_norm roi_align roi_pool rrelu
+    selu sigmoid sign silu smooth_l1_loss soft_margin_loss softmax softmin softplus softshrink softsign step
+    swiglu swish tanh tanhshrink threshold triplet_margin_loss unfold
 """
 
 

@@ -12,12 +12,13 @@ import pytest
 
 import oracles
 import tinygrad_zoo as tz
+from tinygrad_zoo import nn
 from tinygrad_zoo.data import Split
 from tinygrad_zoo.distributions import Independent, Normal
 from tinygrad_zoo.models.latent import vae
 from tinygrad_zoo.models.latent.cvae import CVAE, RECIPE
 from tinygrad_zoo.models.latent.recognition import recognised
-from tinygrad_zoo.models.latent.vae import BernoulliLikelihood, mlp
+from tinygrad_zoo.models.latent.vae import BernoulliLikelihood
 from tinygrad_zoo.recipe import find
 from tinygrad_zoo.training import fit
 
@@ -31,7 +32,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 def made(classes: int = 4) -> CVAE:
     """One of 7 pixels and 3 latent numbers in float64, its prior means drawn."""
     draw = rng(0)
-    encoder, decoder = mlp(7 + classes, 11, 6, rng=draw), mlp(3 + classes, 11, 7, rng=draw)
+    encoder, decoder = nn.mlp(7 + classes, 11, 6, rng=draw), nn.mlp(3 + classes, 11, 7, rng=draw)
     model = CVAE(encoder, decoder, 3, BernoulliLikelihood(), classes).to("float64")
     model.means.data = draw.standard_normal((classes, 3))
     model.decoder[2].weight.data = 4 * model.decoder[2].weight.data

@@ -10,6 +10,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 import tinygrad_zoo as tz
+from tinygrad_zoo.models.optimal_transport import earth_mover
 from tinygrad_zoo.models.optimal_transport.earth_mover import RECIPE, bounds, epsilon_at, soft_transform
 from tinygrad_zoo.optimal_transport import c_transform, emd, sinkhorn
 from tinygrad_zoo.recipe import find
@@ -50,6 +51,13 @@ def test_where_ascent_ends_sinkhorn_ends() -> None:
     _, plan = soft_transform(solved.potentials[0].numpy(), D, 0.3)
     np.testing.assert_allclose(plan, solved.plan.numpy(), atol=1e-12)
     np.testing.assert_allclose(plan.sum(1), 1 / 6, atol=1e-12)
+
+
+def test_distances() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 5, 2))
+    np.testing.assert_allclose(
+        earth_mover.Potential(x).distances(tz.tensor(y[:3])).numpy(), cdist(x, y[:3]), rtol=1e-14
+    )
 
 
 def test_epsilon_falls_by_the_same_factor_each_step() -> None:

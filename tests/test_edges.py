@@ -111,6 +111,7 @@ def _host_functions() -> dict[str, Callable[..., Any]]:
     others = {"lgamma": special.gammaln, "erf": special.erf, "erfc": special.erfc, "erfinv": special.erfinv}
     others |= {"erfcx": special.erfcx, "ndtr": special.ndtr, "log_ndtr": special.log_ndtr, "digamma": special.psi}
     others |= {"polygamma": special.polygamma, "logit": special.logit, "xlogy": special.xlogy, "entr": special.entr}
+    others |= {"rel_entr": special.rel_entr}
     others |= {"round": np.round, "nan_to_num": np.nan_to_num, "sinc": np.sinc, "clip": np.clip, "where": np.where}
     others |= {"isclose": np.isclose, "frac": lambda x: x - np.trunc(x), "rsqrt": lambda x: 1 / np.sqrt(x)}
     others |= {"tan": np.tan, "logaddexp": np.logaddexp, "logaddexp2": np.logaddexp2, "pow": np.power}
@@ -265,6 +266,7 @@ SLOPES: dict[str, list[Difference]] = {
     "hypot": [Difference("0 at the origin, in PyTorch NaN", lambda ours, theirs, x, y: (x == 0) & (y == 0))],
     "log_ndtr": [Difference("PyTorch's loses digits on the left, and all of them", lambda ours, theirs, x: x <= -1e4)],
     "logit": [Difference("PyTorch's is NaN outside [0, 1]", lambda ours, theirs, x: (x < 0) | (x > 1))],
+    "rel_entr": [Difference("outside of its domain the value is inf", lambda a, b, p, q: (p < 0) | (q <= 0))],
     "sinc": [
         Difference("PyTorch's is 0 near 0", lambda ours, theirs, x: np.abs(x) <= 1e-300),
         Difference(_AT_SIZE, lambda ours, theirs, x: np.abs(x) >= 1e300),

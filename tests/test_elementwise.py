@@ -131,6 +131,7 @@ SUBGRADIENTS: dict[str, tuple[Callable[..., Any], list[Any], list[Any]]] = {
     "logit at 0 and 1": (tz.logit, [[0.0, 1.0]], [[INF, INF]]),
     "logit, limited": (lambda x: tz.logit(x, eps=0.25), [[0.0, 0.25, 0.5, 1.0]], [[0.0, 16 / 3, 4.0, 0.0]]),
     "entr at 0": (tz.entr, [[0.0, 1.0]], [[INF, -1.0]]),
+    "rel_entr at 0": (tz.rel_entr, [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]], [[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]),
     "pow: base 0, exponent below 0": (tz.pow, [[0.0], [-1.0]], [[-INF], [-INF]]),
 }
 

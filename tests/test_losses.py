@@ -16,11 +16,13 @@ from tinygrad_zoo import losses, ops
 from tinygrad_zoo.autograd import gradients
 from tinygrad_zoo.backend import using
 from tinygrad_zoo.errors import DTypeError, IndexingError, ShapeError, UsageError
+from tinygrad_zoo.losses.supervised import Loss
 
 torch = oracles.load("torch")
 F = oracles.load("torch.nn.functional")
 
 REDUCTIONS = ("mean", "sum", "none")
+REDUCED = {name for name, kind in vars(losses).items() if isinstance(kind, type) and issubclass(kind, Loss)}
 DRAW = np.random.default_rng(0)
 LOGITS, LABELS = DRAW.standard_normal((6, 4)), np.array([0, 3, 1, 1, -100, 2])
 TARGETS, WEIGHT = DRAW.random((6, 4)), DRAW.random(4) + 0.5
@@ -336,12 +338,12 @@ def test_a_module_is_that_of_torch(name: str, settings: dict[str, Any], others: 
 def test_a_module_takes_what_that_of_torch_takes() -> None:
     import inspect
 
-    assert {case[0] for case in CASES} == set(losses.__all__) - {"BCELoss", "HingeLoss"}
+    assert {case[0] for case in CASES} == REDUCED - {"BCELoss", "HingeLoss"}
     probabilities = 1 / (1 + np.exp(-LOGITS))
     loss = losses.BCELoss(WEIGHT)(tz.tensor(probabilities), tz.tensor(TARGETS))
     expected = torch.nn.BCELoss(torch.from_numpy(WEIGHT))(torch.from_numpy(probabilities), torch.from_numpy(TARGETS))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
-    for name in set(losses.__all__) - {"HingeLoss"}:
+    for name in REDUCED - {"HingeLoss"}:
         taken = set(inspect.signature(getattr(torch.nn, name)).parameters) - {"size_average", "reduce"}
         assert set(getattr(losses, name).arguments) == taken, name
 
@@ -366,7 +368,7 @@ def test_a_class_weight_is_a_buffer_and_moves_with_the_loss() -> None:
     assert repr(losses.HuberLoss("sum", 2.0)) == "HuberLoss(reduction='sum', delta=2.0)"
 
 
-@pytest.mark.parametrize("name", losses.__all__)
+@pytest.mark.parametrize("name", sorted(REDUCED))
 def test_a_bad_reduction_raises_when_the_loss_is_made(name: str) -> None:
     with pytest.raises(UsageError, match=rf"{name}: expected reduction 'mean', .*, got 'average'"):
         getattr(losses, name)(reduction="average")

@@ -273,6 +273,7 @@ def test_wrong_calls_say_what_is_right() -> None:
         (lambda: sliding_median([1, 2], 3), ValueError, "the window of 3 exceeds the 2 values"),
         (lambda: sliding_median(np.ones(2), 3), ValueError, "the window of 3 exceeds the 2 values"),
         (lambda: sliding_median(np.ones(0), 1), ValueError, "the window of 1 exceeds the 0 values"),
+        (lambda: running_quantile([1], "median"), TypeError, "expected a number from 0 to 1 as q, got 'median'"),
         (lambda: running_quantile([1], 95), ValueError, "expected q from 0 to 1, got 95; 0.95 is the 95th"),
         (lambda: running_quantile(np.ones((2, 2)), 0.5), ValueError, r"one axis, got shape \(2, 2\)"),
         (lambda: running_median(np.ones((2, 2))), ValueError, r"one axis, got shape \(2, 2\)"),

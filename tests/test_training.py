@@ -57,7 +57,9 @@ def test_samples_of_a_system_that_generates(reference: Path, tmp_path: Path) -> 
         fit(dataclasses.replace(TINY, samples=samples), out=tmp_path / name, progress=False)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted([*FILES, "samples.npz"])
     first, second = (np.load(tmp_path / name / "samples.npz") for name in ("a", "b"))
-    assert first["x"].shape == (3,) and np.array_equal(first["x"], second["x"]) and first["labels"].tolist() == [0, 1, 2]
+    assert (
+        first["x"].shape == (3,) and np.array_equal(first["x"], second["x"]) and first["labels"].tolist() == [0, 1, 2]
+    )
     assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == (reference / "metrics.jsonl").read_bytes()
 
 

@@ -16,7 +16,7 @@ from tinygrad_zoo import nn, optim
 from tinygrad_zoo.data import batches
 from tinygrad_zoo.distributions import Independent, Normal, kl_divergence
 from tinygrad_zoo.errors import ShapeError
-from tinygrad_zoo.models.latent.vae import RECIPE, VAE, BernoulliLikelihood, GaussianLikelihood, measured, mlp
+from tinygrad_zoo.models.latent.vae import RECIPE, VAE, BernoulliLikelihood, GaussianLikelihood, measured
 from tinygrad_zoo.recipe import find
 from tinygrad_zoo.training import fit
 
@@ -29,7 +29,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def made(likelihood: nn.Module | None = None, pixels: int = 7, latent: int = 3, seed: int = 0) -> VAE:
     draw = rng(seed)
-    encoder, decoder = mlp(pixels, 11, 2 * latent, rng=draw), mlp(latent, 11, pixels, rng=draw)
+    encoder, decoder = nn.mlp(pixels, 11, 2 * latent, rng=draw), nn.mlp(latent, 11, pixels, rng=draw)
     return VAE(encoder, decoder, latent, likelihood or BernoulliLikelihood()).to("float64")
 
 
@@ -56,7 +56,7 @@ def test_the_bound_is_a_sum_over_pixels_and_latents_as_by_hand() -> None:
 
 
 def test_the_gaussian_likelihood_is_a_density() -> None:
-    """Not a mean squared error: it integrates to 1 at every scale, and the best scale is the error's root mean square."""
+    """Not a mean squared error: it integrates to 1 at every scale, and its best is the error's root mean square."""
     for scale in (0.3, 1.0, 2.0):
         likelihood = GaussianLikelihood(scale).to("float64")
         grid = np.linspace(-30, 30, 6001)
@@ -82,11 +82,11 @@ def test_images_of_any_shape() -> None:
     assert model.reconstruct(x).shape == x.shape and model.sample(4, rng=rng()).shape == (4, 1, 8, 8)
 
 
-def trained(terms: str, steps: int = 250) -> Any:
+def trained(terms: str, steps: int = 150) -> Any:
     """The posterior's mean σ and KL, and -log p(x | z), of a small model trained by one term or by both."""
     split, draw = RECIPE.data(RECIPE.config, rng()), rng(0)
-    model = VAE(mlp(64, 64, 8, rng=draw), mlp(4, 64, 64, rng=draw), 4, BernoulliLikelihood())
-    adam = optim.Adam(model.parameters(), lr=5e-3)
+    model = VAE(nn.mlp(64, 32, 8, rng=draw), nn.mlp(4, 32, 64, rng=draw), 4, BernoulliLikelihood())
+    adam = optim.Adam(model.parameters(), lr=1e-2)
     for (x,) in batches(split.train, 64, seed=0, steps=steps):
         adam.zero_grad()
         reconstruction, kl = model.terms(x, rng=draw)
@@ -104,8 +104,8 @@ def trained(terms: str, steps: int = 250) -> Any:
 def test_both_terms_are_needed() -> None:
     sigma, kl, nll, spread = trained("both")
     alone_sigma, alone_kl, alone_nll, _ = trained("reconstruction")
-    assert 0.2 < sigma < 0.8 and 3 < kl < 8
-    assert alone_sigma < 0.2 * sigma and alone_kl > 2 * kl and alone_nll < nll - 2  # an auto-encoder: σ → 0
+    assert 0.2 < sigma < 0.8 and 2 < kl < 8
+    assert alone_sigma < 0.2 * sigma and alone_kl > 2 * kl and alone_nll < nll - 1  # an auto-encoder: σ → 0
     prior_sigma, prior_kl, prior_nll, prior_spread = trained("kl")
     assert abs(prior_sigma - 1) < 0.05 and prior_kl < 0.05  # q is the prior: z says nothing of x
     assert prior_spread < 0.1 * spread and prior_nll > 40 > nll + 15
@@ -167,7 +167,7 @@ def test_a_linear_vae_finds_the_principal_subspace() -> None:
     _, x = linear(seed=4)
     draw = rng(0)
     model = VAE(nn.Linear(6, 4, rng=draw), nn.Linear(2, 6, rng=draw), 2, GaussianLikelihood()).to("float64")
-    steps = 1200
+    steps = 600
     adam = optim.Adam(model.parameters(), lr=3e-2)
     schedule = optim.CosineAnnealingLR(adam, steps)
     for _ in range(steps):
@@ -210,7 +210,7 @@ def test_samples_and_reconstructions() -> None:
 
 
 def test_an_encoder_of_another_size_is_refused() -> None:
-    model = VAE(mlp(7, 3, rng=rng()), mlp(3, 7, rng=rng()), 3, BernoulliLikelihood())
+    model = VAE(nn.mlp(7, 3, rng=rng()), nn.mlp(3, 7, rng=rng()), 3, BernoulliLikelihood())
     with pytest.raises(ShapeError, match=r"latent_dim=3, so 6 numbers an image, got shape \(5, 3\)"):
         model.elbo(bits(5, 7).astype(np.float32), rng=rng())
 

@@ -123,6 +123,22 @@ def test_a_short_run_learns_the_slope(tmp_path: Path) -> None:
     assert raw == pytest.approx(run.metrics["weight_10_gap"] / run.metrics["exact"] - 1, abs=0.05) and raw > 0.1
 
 
+def test_a_critic_that_starts_downhill_turns_only_under_a_one_sided_penalty() -> None:
+    """The trap of the line: with both sides penalised it stays at the slope −1 + W / (2λ)."""
+    slopes = {}
+    for one_sided_steps in (0, 80):
+        state, _ = prepared(critic_slope, one_sided_steps=one_sided_steps)
+        x, y = (tz.tensor(part[:128]) for part in state.data.train)
+        for network in state.model.values():
+            if float(network(x).mean() - network(y).mean()) > 0:
+                network[-1].weight.data *= -1
+        for _ in range(160):
+            critic_slope.RECIPE.step(state, (x, y))
+            state.step += 1
+        slopes[one_sided_steps] = [float(net(x).mean() - net(y).mean()) for net in state.model.values()]
+    assert max(slopes[0]) < 0 < min(slopes[80])
+
+
 @pytest.mark.train
 @pytest.mark.parametrize("name", ["wgan_gp", "wgan_clip", "critic_slope"])
 def test_bars(name: str, tmp_path: Path) -> None:

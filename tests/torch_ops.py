@@ -191,6 +191,14 @@ def _layer_norm(x: Any, weight: Any, bias: Any, normalized_shape: Any, eps: floa
     return F.layer_norm(x, shape, weight, bias, eps)
 
 
+def _rel_entr(p: Any, q: Any) -> Any:
+    inside, edge = (p > 0) & (q > 0), torch.where((p == 0) & (q >= 0), 0.0, torch.inf)
+    x, y = torch.where(inside, p, 1), torch.where(inside, q, 1)
+    return torch.where(
+        torch.isnan(p) | torch.isnan(q), torch.nan, torch.where(inside, x * (x.log() - y.log()), edge.to(p.dtype))
+    )
+
+
 def _batch_norm(x: Any, mean: Any, var: Any, weight: Any, bias: Any, training: bool, eps: float) -> Any:
     weight = torch.ones(x.shape[1], dtype=x.dtype) if weight is None else weight  # as above
     if training:
@@ -241,8 +249,9 @@ def _activated(x: Any, activation: str) -> Any:
 
 
 def _stairs(x: Any, beta: float) -> Any:
-    steps = torch.arange(-500.0, 501.0, dtype=x.dtype)
-    return (torch.sigmoid(beta * (x[..., None] - steps)) - (steps <= 0).to(x.dtype)).sum(-1)
+    whole = torch.floor(x.detach())
+    part, steps = (x - whole)[..., None], torch.arange(60, dtype=x.dtype)
+    return whole + (torch.sigmoid(beta * (part - 1 - steps)) - torch.sigmoid(-beta * (part + steps))).sum(-1)
 
 
 # Our name -> the same in PyTorch, called with our arrays by position and our settings by keyword. An op that is not
@@ -360,13 +369,14 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "linear_attention": _linear_attention,
     "online_softmax": lambda x, axis, block: F.softmax(x, axis),
     "scaled_dot_product_attention": _sdpa,
-    "smooth_abs": lambda x, beta: torch.logaddexp(beta * x, -beta * x) / beta,
+    "smooth_abs": lambda x, beta: x.abs() + F.softplus(-2 * beta * x.abs()) / beta,
     "smooth_accuracy": lambda input, target: input.gather(1, target[:, None]).mean(),
     "smooth_argmax": lambda x, beta, axis, keepdims: (
         F.softmax(beta * x, axis).cumsum(axis).flip(axis).narrow(axis, 0, 1) * x.shape[axis]
         - F.softmax(beta * x, axis).cumsum(axis).sum(axis, keepdim=True)
     ).sum(axis, keepdim=keepdims),
     "smooth_floor": _stairs,
+    "rel_entr": _rel_entr,
     "smooth_max": lambda x, beta, axis, keepdims: torch.logsumexp(beta * x, _dims(x, axis), keepdim=keepdims) / beta,
     "smooth_onehot": lambda x, beta, axis: F.softmax(beta * x, axis),
     "smooth_round": lambda x, beta: _stairs(x + 0.5, beta),
@@ -413,7 +423,7 @@ NOT_IN_TORCH = {
     "rrelu": "its slopes come from our Philox key, PyTorch's from its own generator",
     "gumbel_softmax": "its noise comes from our Philox key: tests/test_reparameterised.py gives PyTorch the same",
     "standard_gamma": "its numbers come from our Philox key, PyTorch's from its own generator",
-    "standard_gamma_grad": "_standard_gamma_grad has fewer digits and no derivative: tests/test_reparameterised.py compares them",
+    "standard_gamma_grad": "_standard_gamma_grad has fewer digits, no derivative: see tests/test_reparameterised.py",
     "standard_gumbel": "its numbers come from our Philox key, PyTorch's from its own generator",
     "smooth_f1": "has none: tests/test_surrogates.py writes it in PyTorch",
     "smooth_topk": "has no threshold that makes the values sum to k: tests/test_smooth.py has the formula",

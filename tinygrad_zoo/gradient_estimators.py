@@ -40,7 +40,8 @@ def score_function(
     np.float32(1.0)
     """
     z, values = _evaluated("score_function", f, distribution, n, rng)
-    return ((values - as_tensor(baseline).detach()) * distribution.log_prob(z)).mean(axis=0)
+    b = baseline.detach() if isinstance(baseline, Tensor) else baseline
+    return ((values - b) * distribution.log_prob(z)).mean(axis=0)
 
 
 def pathwise(f: BlackBox, distribution: Distribution, n: int = 1, *, rng: np.random.Generator) -> Any:

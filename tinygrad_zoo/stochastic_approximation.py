@@ -109,7 +109,7 @@ def _size(step_size: Callable[[int], float], k: int) -> float:
 def _rises(step_size: Callable[[int], float]) -> int:
     """A late k with a_{k+1} > a_k, or 0."""
     for j in range(10, _FAR, 5):
-        looked_at = [*range(2**j, 2**j + 65), 2 ** (j + 1)]
+        looked_at: list[int] = [*range(1 << j, (1 << j) + 65), 2 << j]
         for k, following in pairwise(looked_at):
             if _size(step_size, following) > _size(step_size, k) * (1 + 1e-12):
                 return k

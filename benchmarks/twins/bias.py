@@ -24,6 +24,6 @@ def build(data: Split, config: Any, seed: int) -> Callable[[tuple[np.ndarray, ..
         (biased + free).backward()
         optimizer.step()
         schedule.step()
-        return float(biased)
+        return biased.item()
 
     return step

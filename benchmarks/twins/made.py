@@ -38,6 +38,6 @@ def build(data: Split, config: Any, seed: int) -> Callable[[tuple[np.ndarray, ..
         nll.backward()
         optimizer.step()
         schedule.step()
-        return float(nll)
+        return nll.item()
 
     return step

@@ -42,6 +42,6 @@ def build(data: Split, config: Any, seed: int) -> Callable[[tuple[np.ndarray, ..
         each.sum().backward()
         optimizer.step()
         schedule.step()
-        return float(each.mean())
+        return each.mean().item()
 
     return step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -47,9 +46,8 @@ class Normal(Distribution):
         return -0.5 * z * z - ops.log(self.scale) - 0.5 * LOG_TAU
 
     def cdf(self, value: Any) -> Any:
-        """P(x <= value) = ½ (1 + erf((value - loc) / (scale √2)))"""
-        z = (self._checked(value) - self.loc) / self.scale
-        return 0.5 * (1 + ops.erf(z / math.sqrt(2)))
+        """P(x <= value) = Φ((value - loc) / scale), exact in the left tail, too."""
+        return ops.ndtr((self._checked(value) - self.loc) / self.scale)
 
     def entropy(self) -> Any:
         """½ log(2πe) + log scale"""

@@ -71,7 +71,8 @@ class AliasSampler:
     def sample(self, shape: int | tuple[int, ...], *, rng: np.random.Generator) -> NDArray[np.int64]:
         """Indices of that shape: a column, and where in it."""
         column = rng.integers(len(self.shares), size=shape)
-        return np.where(rng.random(shape) < self.shares[column], column, self.others[column])
+        found: NDArray[np.int64] = np.where(rng.random(shape) < self.shares[column], column, self.others[column])
+        return found
 
 
 class NoiseDistribution:
@@ -98,7 +99,7 @@ class NoiseDistribution:
         found = np.asarray(counts, np.float64)
         if found.ndim != 1 or not found.size or not (found >= 0).all() or not found.sum() > 0:
             raise UsageError(f"NoiseDistribution.unigram: expected counts (n,) >= 0, not all 0, got {counts!r}")
-        weights = np.where(found > 0, found, 0.0) ** power
+        weights = np.where(found > 0, found, 1.0) ** power * (found > 0)
         return cls(weights / weights.sum())
 
     def sample(self, shape: int | tuple[int, ...], *, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -115,16 +116,17 @@ def _probabilities(who: str, probabilities: ArrayLike) -> NDArray[np.float64]:
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 1 or not p.size or not (p >= 0).all() or not abs(p.sum() - 1) < 1e-6:
         raise UsageError(f"{who}: expected probabilities (n,) >= 0 that sum to 1, got {p.shape} with the sum {p.sum()}")
-    return p / p.sum()
+    normalised: NDArray[np.float64] = p / p.sum()
+    return normalised
 
 
 # ---- InfoNCE
 def info_nce(
     query: Any,
     keys: Any = None,
-    *,
     temperature: Any = 1.0,
     labels: Any = None,
+    *,
     symmetric: bool = False,
     normalize: bool = False,
     reduction: str = "mean",

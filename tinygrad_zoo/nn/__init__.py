@@ -53,6 +53,7 @@ from .gated import FeedForward, GLUFeedForward
 from .layers import CosineSimilarity, Dropout, Embedding, Flatten, Identity, Linear, PairwiseDistance, Unflatten
 from .masked import MaskedConv2d
 from .module import Buffer, Module, Parameter
+from .multilayer import mlp
 from .normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -234,6 +235,7 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "mlp",
 ]
 
 if not _typing.TYPE_CHECKING:  # where a name that is not there is an error anyway

@@ -10,6 +10,7 @@ from .. import ops
 from ..backend import to_device
 from ..errors import ShapeError, UsageError
 from ..grad_mode import no_grad
+from ..ops.composite import straight_through
 from ..ops.random import draw, recomputing
 from ..tensor import Tensor, as_tensor
 from . import init
@@ -93,8 +94,7 @@ class VectorQuantizer(Module):
         loss = self.beta * ops.mse_loss(z, found.detach())
         if not self.ema:
             loss = loss + ops.mse_loss(found, z.detach())
-        straight = z - z.detach() + found.detach()  # z - z is 0: the codes to the last bit
-        return Quantized(straight.moveaxis(-1, self.axis), codes, loss)
+        return Quantized(straight_through(found, z).moveaxis(-1, self.axis), codes, loss)
 
     def nearest(self, z: Any) -> Any:
         """The number of the nearest code, the first of several: (N, …, d) → (N, …) in int64. Nothing moves."""

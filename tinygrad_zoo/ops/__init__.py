@@ -221,7 +221,7 @@ from .smooth import (
 )
 from .softmax import log_softmax, maxout, softmax, softmin
 from .sorting import argsort, kthvalue, median, searchsorted, sort, topk
-from .special import digamma, entr, erf, erfc, erfcx, erfinv, lgamma, log_ndtr, logit, ndtr, polygamma
+from .special import digamma, entr, erf, erfc, erfcx, erfinv, lgamma, log_ndtr, logit, ndtr, polygamma, rel_entr
 from .spectral import eigh, eigvalsh, matrix_norm, matrix_rank, pinv, svd, svdvals
 from .surrogates import smooth_accuracy, smooth_f1
 from .trigonometry import (
@@ -487,6 +487,7 @@ __all__ = [
     "rad2deg",
     "reciprocal",
     "reglu",
+    "rel_entr",
     "relu",
     "relu6",
     "relu_squared",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from .repeating import pad
 from .sampling import Draw, sample, to_distinct
 from .shape import flip, swapaxes
 from .sorting import Selected, selected_rule
+
+_SLAB = 256  # entries that are worth a call of NumPy
 
 
 def _last(*arrays: Any, axis: int) -> list[Any]:
@@ -122,6 +125,17 @@ def _cumsum_rule(g: Any, out: Any, x: Any, axis: int, dtype: Any) -> Any:
     return g if not x.ndim else flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis)
 
 
+def _running_sum(x: Array, axis: int, dtype: Any) -> Array:
+    """NumPy's loop runs along the axis, and misses the cache where much lies inside of it: then slab by slab."""
+    if not on_host(x) or axis == x.ndim - 1 or x.size < _SLAB * x.shape[axis]:
+        return x.cumsum(axis=axis, dtype=dtype)
+    out = x.astype(dtype)
+    slabs = np.moveaxis(out, axis, 0)
+    for before, slab in pairwise(slabs):
+        slab += before
+    return out
+
+
 @primitive(
     vjp=(_cumsum_rule,),
     samples=_samples,
@@ -134,7 +148,7 @@ def cumsum(x: Array, *, axis: int, dtype: Any = None) -> Array:
     [1.0, 3.0, 6.0]
     """
     wide, out = accumulators(x, dtype, "cumsum")
-    return as_line(x).cumsum(axis=axis_of(x, axis), dtype=wide).astype(out, copy=False).reshape(x.shape)
+    return _running_sum(as_line(x), axis_of(x, axis), wide).astype(out, copy=False).reshape(x.shape)
 
 
 def _cumprod_rule(g: Any, out: Any, x: Any, axis: int, dtype: Any) -> Any:

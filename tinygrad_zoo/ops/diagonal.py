@@ -69,9 +69,7 @@ def _diagonal_samples(r: Any) -> list[Any]:
 
 
 @primitive(
-    vjp=(
-        lambda g, out, x, offset, dim1, dim2: diagonal_adjoint(g, offset=offset, dim1=dim1, dim2=dim2, shape=x.shape),
-    ),
+    vjp=(lambda g, out, x, **where: diagonal_adjoint(g, **where, shape=x.shape),),
     samples=_diagonal_samples,
     reference=lambda x, offset, dim1, dim2: np.diagonal(x, offset, dim1, dim2),
     view=True,

@@ -11,12 +11,13 @@ from ..autograd import primitive
 from ..backend import device_of, namespace, on_host, special, to_device
 from ..errors import UsageError
 from ..variable import Array, Variable
-from .composite import composite, straight_through
+from .composite import composite
 from .elementwise import where
 from .exponential import exp, expm1, log, log1p
+from .precision import narrowed, widened
 from .random import check_draw, inner_fractions, some_key, standard_gumbel
 from .sampling import sample
-from .softmax import softmax
+from .softmax import softmax, softmax_rule
 from .special import digamma
 
 
@@ -26,7 +27,13 @@ def _gumbel_softmax_reference(logits: Any, key: Any, tau: float, hard: bool, axi
     return (y == y.max(axis=axis, keepdims=True)).astype(float) if hard else y
 
 
-@composite(
+def _gumbel_softmax_rule(g: Any, out: Any, logits: Any, key: Any, tau: float, hard: bool, axis: int) -> Any:
+    y = gumbel_softmax(logits, key, tau=tau, axis=axis) if hard else out
+    return softmax_rule(widened(g), widened(y), axis) * (1 / tau)
+
+
+@primitive(
+    vjp=(_gumbel_softmax_rule, lambda g, out, logits, key, tau, hard, axis: None),
     samples=lambda r: [
         sample(r(2, 3), some_key(r)),
         sample(r(3, 2), some_key(r), tau=0.5, axis=0),
@@ -48,8 +55,9 @@ def gumbel_softmax(logits: Array, key: Array, *, tau: float = 1.0, hard: bool = 
     if not tau > 0:
         raise UsageError(f"gumbel_softmax: expected tau > 0, got tau={tau}")
     check_draw("gumbel_softmax", key, logits.shape, logits.dtype)
-    y = softmax((logits + standard_gumbel(key, shape=logits.shape, dtype=logits.dtype)) * (1 / tau), axis=axis)
-    return straight_through(_largest(_values(y), axis), y) if hard else y
+    x = widened(logits)
+    y = softmax((x + standard_gumbel(key, shape=x.shape, dtype=x.dtype)) * (1 / tau), axis=axis)
+    return narrowed(_largest(y, axis) if hard else y, logits)
 
 
 def _values(x: Any) -> Array:
@@ -77,8 +85,9 @@ def _gamma_grad_reference(concentration: Any, sample: Any) -> Any:
         def integrand(r: float) -> float:
             return (shift + sign * r) * math.exp(min(sign * a * r - z * math.expm1(min(sign * r, 600.0)), 600.0))
 
-        pieces = [quad(integrand, *ends, epsabs=0, epsrel=1e-13, limit=200)[0] for ends in ((0, 1), (1, math.inf))]
-        return sign * z * float(sum(pieces))
+        # Asked for more digits than there are, it says so in a warning, or with full_output in its result.
+        settings = {"epsabs": 0, "epsrel": 1e-13, "limit": 200, "full_output": 1}
+        return sign * z * float(sum(quad(integrand, *ends, **settings)[0] for ends in ((0, 1), (1, math.inf))))
 
     return np.vectorize(one, otypes=[float])(concentration, sample)
 

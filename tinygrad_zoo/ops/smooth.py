@@ -19,11 +19,11 @@ from .activation import sigmoid, softplus
 from .axes import Axis, along, axes_of, axis_of, reduced
 from .composite import composite
 from .elementwise import where
-from .precision import half_in_single, widened
+from .precision import half_in_single, narrowed, widened
 from .reduction import logsumexp
 from .rounding import floor
 from .sampling import Draw, sample
-from .softmax import softmax
+from .softmax import softmax, softmax_rule
 from .trigonometry import tanh
 
 _FAR = 40.0  # σ(-40) < 5e-18: a step that far away is 0 or 1
@@ -89,7 +89,8 @@ def smooth_max(x: Array, *, beta: float, axis: Axis = None, keepdims: bool = Fal
     return (logsumexp(z, axis=axis) / beta).reshape(shape) + peak.reshape(shape)
 
 
-@composite(
+@primitive(
+    vjp=(lambda g, out, x, beta, axis: beta * softmax_rule(widened(g), widened(out), axis),),
     samples=lambda r: [sample(r(2, 3), beta=2.0), sample(r(2, 3), beta=-3.0, axis=0), sample(100 * r(3), beta=0.1)],
     reference=_weights,
 )
@@ -99,7 +100,7 @@ def smooth_onehot(x: Array, *, beta: float, axis: int = -1) -> Any:
     >>> tz.smooth_onehot(tz.tensor([1.0, 3.0, 2.0]), beta=1e6).tolist()
     [0.0, 1.0, 0.0]
     """
-    return softmax(_shifted("smooth_onehot", x, beta, axis)[0], axis=axis)
+    return narrowed(softmax(_shifted("smooth_onehot", widened(x), beta, axis)[0], axis=axis), x)
 
 
 def _argmax_reference(x: Any, beta: float, axis: int, keepdims: bool) -> Any:
@@ -107,7 +108,20 @@ def _argmax_reference(x: Any, beta: float, axis: int, keepdims: bool) -> Any:
     return np.sum(index * _weights(x, beta, axis), axis, keepdims=keepdims)
 
 
-@composite(
+def _index(x: Array, axis: int) -> Array:
+    """0, 1, … along `axis`, in the dtype of x."""
+    after = x.ndim - 1 - axis_of(x, axis)
+    return namespace(x).arange(x.shape[axis], dtype=x.dtype).reshape((-1, *(1,) * after))
+
+
+def _argmax_rule(g: Any, out: Any, x: Any, beta: float, axis: int, keepdims: bool) -> Any:
+    x, kept = widened(x), reduced(x, axis, keepdims=True)
+    g, out = widened(g).reshape(kept), widened(out).reshape(kept)
+    return beta * g * smooth_onehot(x, beta=beta, axis=axis) * (_index(_values(x), axis) - out)
+
+
+@primitive(
+    vjp=(_argmax_rule,),
     samples=lambda r: [
         sample(r(2, 3), beta=2.0),
         sample(r(2, 3), beta=-3.0, axis=0, keepdims=True),
@@ -128,10 +142,8 @@ def smooth_argmax(x: Array, *, beta: float, axis: int = -1, keepdims: bool = Fal
     """
     if not x.ndim:
         raise ShapeError("smooth_argmax: expected an array with an axis, got a scalar")
-    weights = softmax(_shifted("smooth_argmax", x, beta, axis)[0], axis=axis)
-    after = x.ndim - 1 - axis_of(x, axis)
-    index = namespace(_values(x)).arange(x.shape[axis], dtype=weights.dtype).reshape((-1, *(1,) * after))
-    return (weights * index).sum(axis=axis, keepdims=keepdims)
+    weights = softmax(_shifted("smooth_argmax", widened(x), beta, axis)[0], axis=axis)
+    return narrowed((weights * _index(weights, axis)).sum(axis=axis, keepdims=keepdims), x)
 
 
 # ---- the k largest
@@ -142,6 +154,8 @@ def _places(z: Any, k: int, axis: int) -> Any:
     numbers, of which a sum near k would lose the digits. Between the two groups the slope of its sides is 1 to 2.
     """
     xp, n = namespace(z), z.shape[axis]
+    far = float(np.finfo(z.dtype).max) / 4  # so that what is infinite has a middle, too
+    z = z.clip(-far, far)
     ordered = xp.sort(z, axis=axis)
     within, beyond = ordered[along(axis, slice(n - k, n))], ordered[along(axis, slice(0, n - k))]
     middle = within.min(axis=axis, keepdims=True) / 2 + beyond.max(axis=axis, keepdims=True) / 2
@@ -234,7 +248,7 @@ def smooth_abs(x: Array, *, beta: float) -> Any:
     [3.0, 0.006899999920278788, 10000.0]
     """
     _check("smooth_abs", beta)
-    return softplus(2 * x, beta=beta) - x
+    return where(x >= 0, x + softplus(-2 * x, beta=beta), softplus(2 * x, beta=beta) - x)
 
 
 @composite(

@@ -38,7 +38,7 @@ def _shifted(x: Array, axis: int) -> Array:
 
 
 @primitive(
-    vjp=(lambda g, out, x, axis, dtype: _softmax_rule(widened(g), widened(out), axis),),
+    vjp=(lambda g, out, x, axis, dtype: softmax_rule(widened(g), widened(out), axis),),
     backward=lambda g, out, x, axis, dtype: kernels.softmax_pulled(g, out, axis),
     samples=_samples,
     reference=lambda x, axis, dtype: np.exp(_log_softmax_reference(x, axis)),
@@ -57,12 +57,12 @@ def softmax(x: Array, *, axis: int = -1, dtype: Any = None) -> Array:
         return narrowed(e / e.sum(axis=axis, keepdims=True), x)
 
 
-def _softmax_rule(g: Any, out: Any, axis: int) -> Any:
+def softmax_rule(g: Any, out: Any, axis: int) -> Any:
     return out * (g - (g * out).sum(axis=axis, keepdims=True))
 
 
 @primitive(
-    vjp=(lambda g, out, x, axis, dtype: -_softmax_rule(widened(g), widened(out), axis),),
+    vjp=(lambda g, out, x, axis, dtype: -softmax_rule(widened(g), widened(out), axis),),
     backward=lambda g, out, x, axis, dtype: None if (gx := kernels.softmax_pulled(g, out, axis)) is None else -gx,
     samples=_samples,
     reference=lambda x, axis, dtype: np.exp(_log_softmax_reference(-x, axis)),

@@ -242,6 +242,33 @@ def entr(x: Array) -> Array:
     return _special("entr", x)
 
 
+def _rel_entr_rule(g: Any, out: Any, p: Any, q: Any) -> Any:
+    """g (log p - log q + 1), the logarithms apart: a quotient overflows where q is tiny."""
+    none = p == 0
+    return where(none, 0, g * (log(where(none, 1, p)) - log(where(none, 1, q)) + 1))
+
+
+@primitive(
+    vjp=(
+        _rel_entr_rule,
+        lambda g, out, p, q: -(g * p / where(p == 0, 1, q)),
+    ),
+    samples=lambda r: [(r.positive(2, 3), r.positive(2, 3)), (r.positive(2, 1), r.positive(3))],
+    reference=lambda p, q: p * np.log(p / q),
+    elementwise=True,
+    repair=lambda p, q: (np.abs(p) + 0.2, np.abs(q) + 0.2),
+)
+@half_in_single
+def rel_entr(p: Array, q: Array) -> Array:
+    """p log(p / q), the terms of a relative entropy: 0, with gradient 0, at p = 0; inf outside of p >= 0, q > 0.
+
+    >>> tz.rel_entr(tz.tensor([0.0, 1.0]), tz.tensor([0.0, 1.0])).tolist()
+    [0.0, 0.0]
+    """
+    with errstate(p):
+        return special(p).rel_entr(p, q)
+
+
 def _logit_rule(g: Any, out: Any, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     return slope if eps is None else where(logical_and(x >= eps, x <= 1 - eps), slope, 0)

@@ -69,8 +69,8 @@ def _f1_reference(input: Any, target: Any, average: str) -> Any:
 
 @composite(
     samples=lambda r: [
-        sample(r.uniform(0.1, 0.9, 4), r.boolean(4)),
         sample(r.uniform(0.1, 0.9, 4), r.uniform(0, 1, 4)),
+        sample(r.uniform(0.1, 0.9, 4), r.boolean(4)),
         sample(r.probabilities(4, 3), r.integers(3, 4), average="macro"),
         sample(r.probabilities(4, 3), r.integers(3, 4), average="micro"),
     ],

@@ -196,7 +196,8 @@ def _finish(
         recipe.figure(dataclasses.replace(state, rng=stream(state.seed, 2)), folder / FIGURE)
         if recipe.samples is not None:
             drawn = recipe.samples(dataclasses.replace(state, rng=stream(state.seed, 3)))
-            np.savez(folder / SAMPLES, **{name: backend.to_host(as_tensor(x).data) for name, x in drawn.items()})
+            arrays: dict[str, Any] = {name: backend.to_host(as_tensor(x).data) for name, x in drawn.items()}
+            np.savez(folder / SAMPLES, **arrays)
     result = Result(
         recipe=recipe,
         config=state.config,

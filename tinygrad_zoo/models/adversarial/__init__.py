@@ -1,5 +1,5 @@
 """Generators that learn from a second network, which tells their samples from data."""
 
-from .ring import Adversaries, mlp
+from .ring import Adversaries
 
-__all__ = ["Adversaries", "mlp"]
+__all__ = ["Adversaries"]

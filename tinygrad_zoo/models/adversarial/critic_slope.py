@@ -37,6 +37,7 @@ class Settings(Config):
     batch_size: int = 512
     lr: float = 5e-3
     hidden: int = 64
+    one_sided_steps: int = 300
 
 
 def data(config: Settings, rng: np.random.Generator) -> Split:
@@ -48,12 +49,8 @@ def data(config: Settings, rng: np.random.Generator) -> Split:
 
 
 def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[nn.ModuleDict]:
-    def critic() -> nn.Sequential:
-        widths = ((1, config.hidden), (config.hidden, config.hidden))
-        layers = [layer for pair in widths for layer in (nn.Linear(*pair, rng=rng), nn.Tanh())]
-        return nn.Sequential(*layers, nn.Linear(config.hidden, 1, rng=rng))
-
-    model = nn.ModuleDict({name: critic() for name in WEIGHTS})
+    sizes = (1, config.hidden, config.hidden, 1)
+    model = nn.ModuleDict({name: nn.mlp(*sizes, activation=nn.Tanh, rng=rng) for name in WEIGHTS})
     adam = {name: optim.Adam(model[name].parameters(), lr=config.lr, betas=(0.0, 0.9)) for name in WEIGHTS}
     schedules = {name: optim.CosineAnnealingLR(optimizer, config.steps) for name, optimizer in adam.items()}
     return Parts(model=model, optimizers=adam, schedules=schedules)
@@ -61,11 +58,12 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[nn.M
 
 def step(state: State[Settings, nn.ModuleDict], batch: Batch) -> dict[str, Tensor]:
     x, y = batch  # (N, 1)
-    losses = {}
+    losses, one_sided = {}, state.step < state.config.one_sided_steps
     for name, weight in WEIGHTS.items():
         critic, optimizer = state.model[name], state.optimizers[name]
         optimizer.zero_grad()
-        losses[name] = wgan_critic(critic(x), critic(y)) + weight * gradient_penalty(critic, x, y, rng=state.rng)
+        penalty = gradient_penalty(critic, x, y, rng=state.rng, one_sided=one_sided)
+        losses[name] = wgan_critic(critic(x), critic(y)) + weight * penalty
         losses[name].backward()
         optimizer.step()
         state.schedules[name].step()
@@ -76,7 +74,8 @@ def slope(critic: Any, points: Array, device: str) -> Array:
     """|f′| at each of (n, 1): (n,)"""
     with enable_grad():
         gradient = grad(lambda x: critic(x).sum())(tensor(points, "float32", device))
-    return np.abs(gradient.numpy()[:, 0])
+    steepness: Array = np.abs(gradient.numpy()[:, 0])
+    return steepness
 
 
 def between(data: Split, rng: np.random.Generator) -> Array:
@@ -134,11 +133,11 @@ def figure(state: State[Settings, nn.ModuleDict], path: Path) -> None:
         functions.plot(GRID, values - np.interp(0, GRID, values), color=colour, label=f"f, λ = {weight:g}")
         shown = (low <= GRID) & (high >= GRID)
         learnt = slope(critic, GRID[:, None], state.device)
-        slopes.plot(GRID[shown], learnt[shown], color=colour, label=f"learnt, λ = {weight:g}")
-        slopes.plot(GRID[shown], best_slope(state.data, weight)[shown], color=colour, linestyle=":", label="best")
         mean, predicted = metrics[f"{name}_slope"], metrics[f"{name}_predicted_slope"]
+        label = f"λ = {weight:g}: mean {mean:.3f}, predicted {predicted:.3f}"
+        slopes.plot(GRID[shown], learnt[shown], color=colour, label=label)
+        slopes.plot(GRID[shown], best_slope(state.data, weight)[shown], color=colour, linestyle=":")
         slopes.axhline(predicted, color=colour, linewidth=0.6)
-        slopes.text(high, predicted, f"mean {mean:.3f}, 1 + W₁/2λ {predicted:.3f}", ha="right", va="bottom", fontsize=7)
         for place, key in enumerate(("gap", "estimate")):
             value = metrics[f"{name}_{key}"]
             at = place * 2.5 + (name != next(iter(WEIGHTS)))
@@ -146,9 +145,9 @@ def figure(state: State[Settings, nn.ModuleDict], path: Path) -> None:
             estimates.text(at, value, f"{value:.3f}", ha="center", va="bottom", fontsize=7)
     estimates.axhline(metrics["exact"], color="black", linewidth=0.8)
     functions.set(title="critics over both distributions", xlabel="x", ylim=(-3, 3))
-    slopes.set(title="|f′(x)|", xlabel="x", ylim=(0.97, 1.27))
+    slopes.set(title="slope |f′(x)|; dotted: the best", xlabel="x", ylim=(0.97, 1.27))
     title = f"exact W₁ {metrics['exact']:.3f} (line), error {metrics['error']:.1%}"
-    estimates.set(title=title, ylim=(0.9 * metrics["exact"], 1.2 * metrics["exact"]))
+    estimates.set(title=title, ylabel="estimate of W₁", ylim=(0.9 * metrics["exact"], 1.2 * metrics["exact"]))
     estimates.set_xticks([0.5, 3], ["gap", "gap / mean slope"])
     for panel in (functions, slopes):
         panel.legend(frameon=False, fontsize=7)

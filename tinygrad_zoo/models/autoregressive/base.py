@@ -23,16 +23,16 @@ from ...tensor import Tensor, as_tensor
 from ...transforms import jacobian
 
 
-def checked_order(who: str, n: int, order: Sequence[int] | None) -> list[int]:
-    """`order` as a list, by default 0..n-1; UsageError where it does not hold each bit once.
+def checked_order(who: str, n: int, order: Sequence[int] | None) -> NDArray[np.int64]:
+    """`order` as an array, by default 0..n-1; UsageError where it does not hold each bit once.
 
     >>> checked_order("FVSBN", 3, None)
-    [0, 1, 2]
+    array([0, 1, 2])
     """
     chosen = list(range(n)) if order is None else [int(i) for i in order]
     if n < 1 or sorted(chosen) != list(range(n)):
         raise UsageError(f"{who}: expected an order with each of 0..{n - 1} once, got {chosen}")
-    return chosen
+    return np.array(chosen, np.int64)
 
 
 def log_probs_of_bits(logits: Any, x: Any) -> Any:
@@ -40,16 +40,16 @@ def log_probs_of_bits(logits: Any, x: Any) -> Any:
     return -ops.binary_cross_entropy_with_logits(logits, x, reduction="none")
 
 
-def fill(x: Tensor, uniform: Any, order: Sequence[int], logits: Callable[[Tensor], Any]) -> None:
+def fill(x: Tensor, uniform: Any, order: NDArray[np.int64], logits: Callable[[Tensor], Any]) -> None:
     """Write into x (N, n), one bit after the other in `order`, whether a uniform number is below its probability."""
-    for i in order:
+    for i in order.tolist():
         x.data[:, i] = uniform[:, i] < ops.sigmoid(logits(x)[:, i]).data
 
 
 class Autoregressive(nn.Module):
     """p(x) = Π σ(aᵢ)^xᵢ (1 - σ(aᵢ))^(1 - xᵢ), the logit aᵢ a function of the bits that stand before i in `order`."""
 
-    order: list[int]
+    order: NDArray[np.int64]
 
     @abstractmethod
     def forward(self, x: Any) -> Any:
@@ -74,11 +74,11 @@ class Autoregressive(nn.Module):
     def dependence(self, x: Any) -> NDArray[Any]:
         """|∂ logit of bit i / ∂ xⱼ|, (n, n), of one row of bits: below the diagonal alone, in the model's order."""
         gradients: Any = jacobian(lambda row: self(row.reshape(1, -1))[0])(self._rows(x)[0])
-        return np.abs(gradients.numpy())
+        return np.asarray(np.abs(gradients.numpy()))
 
     def settings(self) -> str:
-        natural = self.order == sorted(self.order)
-        return f"{len(self.order)}" if natural else f"{len(self.order)}, order={self.order}"
+        order = self.order.tolist()
+        return f"{len(order)}" if order == sorted(order) else f"{len(order)}, order={order}"
 
     def _rows(self, x: Any) -> Tensor:
         """`x` as a Tensor (N, n) in the dtype of the parameters."""
@@ -90,10 +90,10 @@ class Autoregressive(nn.Module):
 
     def _bits(self, x: Any) -> Tensor:
         """`_rows`, of bits alone."""
-        x = self._rows(x)
-        if on_host(x.data) and not ((x.data == 0) | (x.data == 1)).all():
+        rows = self._rows(x)
+        if on_host(rows.data) and not ((rows.data == 0) | (rows.data == 1)).all():
             raise UsageError(f"{type(self).__name__}: expected bits, 0 or 1: write (x > threshold).astype(x.dtype)")
-        return x
+        return rows
 
     def _blank(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Any]:
         """Zeros (n, bits), and uniform numbers in that shape: u < p is a bit that is 1 with probability p."""

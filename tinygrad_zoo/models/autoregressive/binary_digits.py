@@ -19,7 +19,7 @@ from ...data import Split, digits
 from ...recipe import Batch, Config, State
 from ...tensor import Tensor, tensor
 
-SIDE = 8
+SIDE, DRAWN = 8, 40
 SMOOTHING = 0.5  # added to every count of the baselines
 
 
@@ -66,11 +66,12 @@ def independent(train: NDArray[Any], test: NDArray[Any]) -> NDArray[np.float64]:
     """log p of each bit of the test digits (N, 64), by how often it is 1 in training."""
     train, test = (x.reshape(len(x), -1).astype(np.float64) for x in (train, test))
     p = (train.sum(axis=0) + SMOOTHING) / (len(train) + 2 * SMOOTHING)
-    return np.log(np.where(test == 1, p, 1 - p))
+    log_probs: NDArray[np.float64] = np.log(np.where(test == 1, p, 1 - p))
+    return log_probs
 
 
 def samples(state: State[Any, Any]) -> dict[str, Any]:
-    return {"digits": state.model.sample(64, rng=state.rng).numpy().reshape(-1, SIDE, SIDE)}
+    return {"digits": state.model.sample(DRAWN, rng=state.rng).numpy().reshape(-1, SIDE, SIDE)}
 
 
 def figure(state: State[Any, Any], path: Path) -> None:
@@ -85,7 +86,7 @@ def figure(state: State[Any, Any], path: Path) -> None:
     rungs.set(title="NLL of test digits, nats", xlabel="nats", xlim=(0, 30))
     rungs.invert_yaxis()
     rungs.set_yticks(range(len(ladder)), [name.replace(" ", "\n") for name in ladder])
-    images = model.sample(64, rng=state.rng).numpy().reshape(-1, SIDE, SIDE)
+    images = model.sample(DRAWN, rng=state.rng).numpy().reshape(-1, SIDE, SIDE)
     plotting.images_panel(drawn, 1 - images, 8, title="drawn by the model")
 
     seen = model.dependence(x[:1])

@@ -28,7 +28,7 @@ from . import binary_digits
 from .base import Autoregressive, checked_order, fill, log_probs_of_bits
 
 
-def masks(order: Sequence[int], hidden: Sequence[int]) -> list[NDArray[np.float32]]:
+def masks(order: Sequence[int] | NDArray[np.int64], hidden: Sequence[int]) -> list[NDArray[np.float32]]:
     """Which input (column) each unit (row) may see, layer by layer, for bits taken in `order`.
 
     Degrees are compared: of a bit its place in the order, from 1 to n, of hidden units 1..n-1 in turn. A hidden unit

@@ -47,7 +47,7 @@ class NADE(Autoregressive):
         for matrix in (self.weight, self.out):
             nn.init.normal_(matrix, 0.0, 1 / np.sqrt(hidden), rng=rng)
         self.hidden_bias, self.bias = (nn.Parameter(np.zeros(size, np.float32)) for size in (hidden, n))
-        self.forth, self.back = nn.Buffer(np.asarray(self.order)), nn.Buffer(np.argsort(self.order))
+        self.forth, self.back = nn.Buffer(self.order), nn.Buffer(np.argsort(self.order))
 
     def forward(self, x: Any) -> Any:
         x = self._rows(x)[:, self.forth]  # in the model's order
@@ -61,7 +61,7 @@ class NADE(Autoregressive):
         with no_grad():
             x, uniform = self._blank(n, rng)
             running = self.hidden_bias.broadcast_to((n, len(self.hidden_bias)))
-            for place, i in enumerate(self.order):
+            for place, i in enumerate(self.order.tolist()):
                 logit = (ops.sigmoid(running) * self.out[place]).sum(axis=1) + self.bias[place]
                 x.data[:, i] = uniform[:, i] < ops.sigmoid(logit).data
                 if place < len(self.weight):

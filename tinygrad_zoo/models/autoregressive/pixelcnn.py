@@ -103,18 +103,26 @@ class PixelCNN(nn.Module):
         with no_grad():
             planes = self._planes(x)
             for row, column in np.ndindex(self.height, self.width):
-                p = ops.softmax(self(planes, labels)[:, :, row, column], axis=1)
+                above = planes[:, :, : row + 1]  # what is below is not seen
+                p = ops.softmax(self(above, labels)[:, :, row, column], axis=1)
                 below = ops.cumsum(p, axis=1).data[:, :-1]  # the last is 1, but for rounding
                 x.data[:, row, column] = (uniform[:, row, column, None] >= below).sum(axis=1)
                 planes.data[:, :, row, column] = ops.one_hot(x[:, row, column], self.levels).data
         return x
 
     def dependence(self, x: Any) -> NDArray[Any]:
-        """Σ |∂ logits of pixel i / ∂ planes of pixel j|, (pixels, pixels), in raster order, of one image."""
+        """Σ |∂ logit of pixel i / ∂ planes of pixel j|, (pixels, pixels), in raster order, of one image (no labels).
+
+        The logit is that of the highest level against the lowest.
+        """
+
+        def logits(planes: Any) -> Any:
+            made = self(planes)[0]
+            return made[-1] - made[0]  # (height, width)
+
         n = self.height * self.width
-        planes = self._planes(self._levels(x, None)[:1])
-        gradients: Any = jacobian(lambda planes: self(planes))(planes).numpy()
-        return np.asarray(np.abs(gradients).reshape(self.levels, n, self.levels, n).sum(axis=(0, 2)))
+        gradients: Any = jacobian(logits)(self._planes(self._levels(x, None)[:1])).numpy()
+        return np.asarray(np.abs(gradients).reshape(n, self.levels, n).sum(axis=1))
 
     def settings(self) -> str:
         classes = f", classes={self.classes}" if self.classes else ""
@@ -151,8 +159,8 @@ class Settings(Config):
 def data(config: Settings, rng: np.random.Generator) -> Split:
     """Images (N, 8, 8) of 0 and 1."""
     side = binary_digits.SIDE
-    flat = binary_digits.data(config, rng)
-    return Split(**{name: (x.reshape(-1, side, side),) for name, (x,) in flat.parts().items()})
+    train, test = ((x.reshape(-1, side, side),) for (x,) in binary_digits.data(config, rng).parts().values())
+    return Split(train=train, test=test)
 
 
 def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[PixelCNN]:

@@ -61,13 +61,7 @@ class Coupling(Transform):
         self.dim, self.parity = dim, parity
         self.kept = nn.Buffer((mask == (parity == 0)).astype(np.float32))  # b: (dim,)
         self.changed = nn.Buffer(1 - self.kept)
-        self.net = nn.Sequential(
-            nn.Linear(dim, hidden, rng=rng),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden, rng=rng),
-            nn.ReLU(),
-            nn.Linear(hidden, outputs * dim, rng=rng),
-        )
+        self.net = nn.mlp(dim, hidden, hidden, outputs * dim, rng=rng)
 
     def settings(self) -> str:
         return f"{self.dim}, parity={self.parity}"

@@ -14,12 +14,11 @@ from typing import Literal
 
 import numpy as np
 
-from ... import nn, ops, optim
+from ... import nn, optim
 from ...data import Split
 from ...distributions import Independent, Logistic, Normal
 from ...errors import UsageError
-from ...recipe import Bar, Batch, Config, Parts, Recipe, State
-from ...tensor import Tensor
+from ...recipe import Bar, Config, Parts, Recipe
 from . import two_moons
 from .couplings import AdditiveCoupling
 from .transforms import Flow, Scaling, Transform
@@ -74,17 +73,6 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[NICE
     return Parts(model=model, optimizers={"adam": optimizer}, schedules={"cosine": schedule})
 
 
-def step(state: State[Settings, NICE], batch: Batch) -> dict[str, Tensor]:
-    (x,) = batch  # (N, 2)
-    optimizer = state.optimizers["adam"]
-    optimizer.zero_grad()
-    nll = -ops.mean(state.model.log_prob(x))
-    nll.backward()
-    optimizer.step()
-    state.schedules["cosine"].step()
-    return {"nll": nll}
-
-
 RECIPE = Recipe(
     name="nice",
     row="F2",
@@ -95,7 +83,7 @@ RECIPE = Recipe(
     metric="nll",
     data=two_moons.data,
     build=build,
-    step=step,
+    step=two_moons.step,
     evaluate=two_moons.evaluate,
     baseline=two_moons.baseline,
     bar=Bar(metric="test_nll", at_most=2.245, seeds=3, text="test_nll ≤ 2.245 (max of 3 seeds), Gaussian 2.745"),

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ... import nn, ops, optim
+from ... import nn, optim
 from ...data import Split
 from ...distributions import Independent, Normal
-from ...recipe import Bar, Batch, Config, Parts, Recipe, State
-from ...tensor import Tensor
+from ...recipe import Bar, Config, Parts, Recipe
 from . import two_moons
 from .couplings import AffineCoupling
 from .transforms import Flow
@@ -53,17 +52,6 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Real
     return Parts(model=model, optimizers={"adam": optimizer}, schedules={"cosine": schedule})
 
 
-def step(state: State[Settings, RealNVP], batch: Batch) -> dict[str, Tensor]:
-    (x,) = batch  # (N, 2)
-    optimizer = state.optimizers["adam"]
-    optimizer.zero_grad()
-    nll = -ops.mean(state.model.log_prob(x))
-    nll.backward()
-    optimizer.step()
-    state.schedules["cosine"].step()
-    return {"nll": nll}
-
-
 RECIPE = Recipe(
     name="realnvp",
     row="F3",
@@ -74,7 +62,7 @@ RECIPE = Recipe(
     metric="nll",
     data=two_moons.data,
     build=build,
-    step=step,
+    step=two_moons.step,
     evaluate=two_moons.evaluate,
     baseline=two_moons.baseline,
     bar=Bar(metric="test_nll", at_most=1.98, seeds=3),

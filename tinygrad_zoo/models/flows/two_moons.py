@@ -1,4 +1,4 @@
-"""What the flows on two moons share: the data, the test, the Gaussian to beat and the picture."""
+"""What the flows on two moons share: the data, the step, the test, the Gaussian to beat and the picture."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ... import plotting
+from ... import ops, plotting
 from ...data import Split, two_moons_entropy, two_moons_split
 from ...distributions import MultivariateNormal
-from ...recipe import Config, State
+from ...recipe import Batch, Config, State
 from ...tensor import Tensor, tensor
 
 NOISE = 0.10
@@ -20,6 +20,18 @@ NOISE = 0.10
 def data(config: Config, rng: np.random.Generator) -> Split:
     """Standardised points (N, 2)."""
     return two_moons_split(rng, noise=NOISE)
+
+
+def step(state: State[Any, Any], batch: Batch) -> dict[str, Tensor]:
+    """One step up the mean of log p(x)."""
+    (x,) = batch  # (N, 2)
+    optimizer = state.optimizers["adam"]
+    optimizer.zero_grad()
+    nll = -ops.mean(state.model.log_prob(x))
+    nll.backward()
+    optimizer.step()
+    state.schedules["cosine"].step()
+    return {"nll": nll}
 
 
 def evaluate(state: State[Any, Any]) -> dict[str, float]:

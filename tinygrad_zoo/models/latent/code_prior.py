@@ -24,6 +24,7 @@ from ...errors import UsageError
 from ...grad_mode import no_grad
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, as_tensor, tensor
+from ..autoregressive.pixelcnn import PixelCNN
 from ..language.decoder import Decoder
 from .recognition import recognised
 from .vqvae import SIDE, VQVAE, coloured, colours
@@ -35,18 +36,13 @@ K, CLASSES = 32, 10
 class CodeCNN(nn.Module):
     """Codes (N, 4, 4) and classes (N,) → logits (N, 4, 4, K) of each code, by masked convolutions of those before."""
 
-    def __init__(self, K: int, classes: int, width: int, layers: int, dropout: float, rng: np.random.Generator) -> None:
-        self.codes, self.classes = nn.Embedding(K, width, rng=rng), nn.Embedding(classes, width, rng=rng)
-        self.first = nn.MaskedConv2d(width, width, 3, mask_type="A", rng=rng)
-        self.layers = nn.ModuleList([nn.MaskedConv2d(width, width, 3, mask_type="B", rng=rng) for _ in range(layers)])
-        self.dropout, self.head = nn.Dropout(dropout, rng=rng), nn.Conv2d(width, K, 1, rng=rng)
+    def __init__(self, K: int, classes: int, width: int, layers: int, rng: np.random.Generator) -> None:
+        self.K = K
+        self.pixels = PixelCNN(SIDE, SIDE, levels=K, channels=width, blocks=layers, classes=classes, rng=rng)
 
     def forward(self, codes: Any, y: Any) -> Any:
-        said = self.classes(y)[:, :, None, None]  # (N, C, 1, 1)
-        x = self.first(self.codes(codes).moveaxis(-1, 1)) + said  # (N, C, 4, 4)
-        for layer in self.layers:
-            x = x + self.dropout(ops.relu(layer(ops.relu(x)) + said))
-        return self.head(ops.relu(x)).moveaxis(1, -1)
+        planes = ops.one_hot(codes, self.K).moveaxis(-1, 1).astype(dtype=self.pixels.first.weight.dtype)  # (N, K, 4, 4)
+        return self.pixels(planes, y).moveaxis(1, -1)
 
 
 class CodeTransformer(nn.Module):
@@ -66,6 +62,8 @@ class CodeTransformer(nn.Module):
 class CodePrior(nn.Module):
     """p(s | y) of code maps s (N, 4, 4) of 0 … K - 1 and classes y (N,), `kind` "pixelcnn" or "transformer".
 
+    `dropout` is the Transformer's.
+
     >>> rng = np.random.default_rng(0)
     >>> prior = CodePrior("pixelcnn", K=32, classes=10, width=8, layers=2, rng=rng)
     >>> codes = prior.sample(tz.arange(10), rng=rng)
@@ -78,7 +76,7 @@ class CodePrior(nn.Module):
         rng: np.random.Generator = nn.init.REQUIRED,
     ) -> None:  # fmt: skip
         if kind == "pixelcnn":
-            self.net: nn.Module = CodeCNN(K, classes, width, layers, dropout, rng)
+            self.net: nn.Module = CodeCNN(K, classes, width, layers, rng)
         elif kind == "transformer":
             self.net = CodeTransformer(K, classes, width, layers, dropout, rng)
         else:
@@ -102,7 +100,8 @@ class CodePrior(nn.Module):
             y = as_tensor(y)
             codes = zeros(len(y), SIDE, SIDE, dtype="int64", device=y.device)
             for i, j in np.ndindex(SIDE, SIDE):
-                codes.data[:, i, j] = Categorical(logits=self(codes, y)[:, i, j]).sample(rng=rng).data
+                logits = self(codes[:, : i + 1], y)[:, i, j]  # rows below are not seen
+                codes.data[:, i, j] = Categorical(logits=logits).sample(rng=rng).data
             return codes
 
 
@@ -175,25 +174,24 @@ def drawn(state: State[Settings, TwoStages], n: int) -> tuple[Any, Any, Any]:
     return state.model.vqvae.decode(codes).numpy()[:, 0], codes.numpy(), y
 
 
-def coded(state: State[Settings, TwoStages], part: tuple[Any, ...]) -> tuple[Any, Any]:
-    """The codes of the images of `part` of the data, (N, 4, 4), and log p of each."""
-    images, labels = (tensor(array, device=state.device) for array in part)
-    codes = state.model.vqvae.encode(images)
-    return codes.numpy(), state.model.prior.log_probs(codes, labels).numpy()
+def coded(state: State[Settings, TwoStages]) -> tuple[Any, Any, float]:
+    """The codes of test digits, log p of each, (N, 4, 4), and the mean of -log p by frequency in training, 1 added."""
+    train, test, labels = (tensor(x, device=state.device) for x in (state.data.train[0], *state.data.test))
+    codes, known = state.model.vqvae.encode(test), state.model.vqvae.encode(train)
+    counts = np.bincount(known.numpy().reshape(-1), minlength=K) + 1
+    unigram = float(-np.log(counts / counts.sum())[codes.numpy()].mean())
+    return codes, state.model.prior.log_probs(codes, labels).numpy(), unigram
 
 
 def evaluate(state: State[Settings, TwoStages]) -> dict[str, float]:
-    """Nats a test code, by the prior and by its frequency (1 added); how codes draw; what is read of new digits."""
-    (train, _), (test, log_probs) = (coded(state, part) for part in state.data.parts().values())
-    vqvae = state.model.vqvae
-    again = vqvae.decode(tensor(test, device=state.device)).numpy()
-    counts = np.bincount(train.reshape(-1), minlength=K) + 1
-    images, _, y = drawn(state, 50)
+    """Nats a test code, by the prior and by frequency; how codes draw; how many of 300 new digits are read as meant."""
+    codes, log_probs, unigram = coded(state)
+    images, _, y = drawn(state, 30)
     return {
         "test_nll": -float(log_probs.mean()),
-        "unigram_nll": float(-np.log(counts / counts.sum())[test].mean()),
-        "test_mse": float(((again - state.data.test[0]) ** 2).mean()),
-        "perplexity": float(vqvae.quantizer.perplexity_of(tensor(test, device=state.device))),
+        "unigram_nll": unigram,
+        "test_mse": float(((state.model.vqvae.decode(codes).numpy() - state.data.test[0]) ** 2).mean()),
+        "perplexity": float(state.model.vqvae.quantizer.perplexity_of(codes)),
         "recognised": recognised(state.data.train, images, y),
     }
 
@@ -205,25 +203,25 @@ def baseline(data: Split) -> Mapping[str, float]:
 
 def figure(state: State[Settings, TwoStages], path: Path) -> None:
     """The second stage's curve; new digits, a row a class; codes and what is drawn from them; what each code costs."""
-    found, (train, _), (_, log_probs) = evaluate(state), *(coded(state, part) for part in state.data.parts().values())
-    images, codes, _ = drawn(state, 9)
+    tested, log_probs, unigram = coded(state)
+    images, codes, y = drawn(state, 9)
     fig, (curve, new, made, costs) = plotting.figure(4, size=4.2)
-    plotting.curve_panel(curve, state.history, "nll", title=f"nats a code, of test digits {found['test_nll']:.2f}")
+    plotting.curve_panel(curve, state.history, "nll", title=f"nats a code, of test digits {-log_probs.mean():.2f}")
     curve.axvspan(0, state.config.first * state.config.steps, color=plotting.GREY, alpha=0.3, linewidth=0)
     curve.text(0, np.log(K) / 2, " here the VQ-VAE trains")
-    for name, value in (("uniform", np.log(K)), ("by frequency", found["unigram_nll"])):
+    for name, value, side in (("uniform", np.log(K), "bottom"), ("by frequency", unigram, "top")):
         curve.axhline(value, color="grey", linestyle=":", linewidth=1)
-        curve.annotate(name, (0, value), va="bottom" if name == "uniform" else "top", fontsize=7)
+        curve.annotate(name, (0, value), va=side, fontsize=7)
     curve.set(ylim=(0, 1.1 * np.log(K)))
-    share = 100 * found["recognised"]
+    share = 100 * recognised(state.data.train, images, y)
     plotting.images_panel(new, images.clip(0, 1), 9, title=f"new digits: {share:.0f} % read as meant")
-    tints = colours(np.argsort(-np.bincount(train.reshape(-1), minlength=K)))
+    tints = colours(np.argsort(-np.bincount(tested.numpy().reshape(-1), minlength=K)))
     grey = images[::9, :, :, None].repeat(3, axis=-1).clip(0, 1)  # (10, 8, 8, 3): one of each class
     pairs = np.stack([coloured(codes[::9], tints), grey]).reshape(2, 2, 5, 8, 8, 3).swapaxes(0, 1)
     plotting.images_panel(made, pairs.reshape(20, 8, 8, 3), 5, title="drawn codes, and digits from them")
-    plotting.matrix_panel(
-        costs, -log_probs.mean(axis=0), title="nats that each code costs", ylabel="row", xlabel="column"
-    )
+    image = costs.imshow(-log_probs.mean(axis=0), cmap="magma", vmin=0)
+    fig.colorbar(image, ax=costs, shrink=0.7)
+    costs.set(title="nats a code, by place", xticks=[], yticks=[])
     plotting.save(fig, path)
 
 

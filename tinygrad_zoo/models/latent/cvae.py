@@ -26,7 +26,7 @@ from ...distributions import Distribution, Independent, Normal
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, as_tensor, tensor
 from .recognition import recognised
-from .vae import VAE, BernoulliLikelihood, measured, mlp
+from .vae import VAE, BernoulliLikelihood, measured
 
 CLASSES, SIDE = 10, 8
 
@@ -35,7 +35,7 @@ class CVAE(VAE):
     """A VAE whose distributions depend on classes y (N,): `encoder` and `decoder` find y one-hot behind x and behind z.
 
     >>> rng = np.random.default_rng(0)
-    >>> model = CVAE(mlp(64 + 10, 32, 16, rng=rng), mlp(8 + 10, 32, 64, rng=rng), 8, BernoulliLikelihood(), 10)
+    >>> model = CVAE(nn.mlp(64 + 10, 32, 16, rng=rng), nn.mlp(8 + 10, 32, 64, rng=rng), 8, BernoulliLikelihood(), 10)
     >>> x, y = tz.zeros(5, 64), tz.arange(5)
     >>> model.elbo(x, y, rng=rng).shape, model.sample(3, y, rng=rng).shape
     ((5,), (3, 5, 64))
@@ -81,8 +81,8 @@ def data(config: Settings, rng: np.random.Generator) -> Split:
 
 def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[CVAE]:
     pixels = data.train[0].shape[1]
-    encoder = mlp(pixels + CLASSES, config.hidden, config.hidden, 2 * config.latent, rng=rng)
-    decoder = mlp(config.latent + CLASSES, config.hidden, config.hidden, pixels, rng=rng)
+    encoder = nn.mlp(pixels + CLASSES, config.hidden, config.hidden, 2 * config.latent, rng=rng)
+    decoder = nn.mlp(config.latent + CLASSES, config.hidden, config.hidden, pixels, rng=rng)
     model = CVAE(encoder, decoder, config.latent, BernoulliLikelihood(), CLASSES)
     optimizer = optim.Adam(model.parameters(), lr=config.lr)
     schedule = optim.CosineAnnealingLR(optimizer, config.steps)
@@ -129,21 +129,24 @@ def baseline(data: Split) -> Mapping[str, float]:
 def figure(state: State[Settings, CVAE], path: Path) -> None:
     """Curves; new digits, a row a class; the hand of test digits in all classes; what one number of z does to each."""
     model, (test, labels), classes = state.model, state.data.test, np.arange(CLASSES)
-    found = evaluate(state)
+    device = state.device
     fig, (curves, new, styles, walk) = plotting.figure(4, size=4.2)
-    title = f"nats an image, NLL of test digits {found['test_nll']:.2f}"
+    neg_elbo = -float(model.elbo(*(tensor(x, device=device) for x in (test, labels)), rng=state.rng).mean())
+    title = f"nats an image, −ELBO of test digits {neg_elbo:.2f}"
     plotting.curve_panel(curves, state.history, "neg_elbo", "kl", title=title)
 
     def tiles(z: Any) -> Any:
         """Means of p(x | z, y) for z (n, 10, d), a row of n for each class."""
-        mean = model.decode(tensor(z, device=state.device), tensor(classes, device=state.device)).mean  # (n, 10, 64)
+        mean = model.decode(tensor(z, device=device), tensor(classes, device=device)).mean  # (n, 10, 64)
         return mean.numpy().swapaxes(0, 1).reshape(-1, SIDE, SIDE)
 
+    images, y = drawn(state, 9)
+    share = 100 * recognised(state.data.train, images.reshape(9 * CLASSES, -1), y.reshape(-1))
+    rows = images.swapaxes(0, 1).reshape(-1, SIDE, SIDE)
+    plotting.images_panel(new, rows, 9, title=f"new digits: {share:.0f} % read as meant")
     centre = model.means.numpy()  # (10, d)
-    hands = centre + state.rng.standard_normal((9, *centre.shape)).astype(np.float32)
-    plotting.images_panel(new, tiles(hands), 9, title=f"new digits: {100 * found['recognised']:.0f} % read as meant")
     some = np.arange(9) * (len(test) // 9)
-    q = model.posterior(tensor(test[some], device=state.device), tensor(labels[some], device=state.device))
+    q = model.posterior(tensor(test[some], device=device), tensor(labels[some], device=device))
     offset = q.mean.numpy() - centre[labels[some]]  # (9, d): what is the hand's and not the class's
     in_all = np.concatenate([test[some].reshape(-1, SIDE, SIDE), tiles(centre + offset[:, None])])
     plotting.images_panel(styles, in_all, 9, title="test digits (top) and their hand in every class")

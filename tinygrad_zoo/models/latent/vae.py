@@ -13,7 +13,6 @@ tighter (arXiv 1509.00519), which is how a trained model is measured.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,6 @@ from ..autoregressive import binary_digits
 from ..autoregressive.binary_digits import SIDE
 
 GUESSES = 200  # by which a trained model is measured
-
-
-def mlp(*sizes: int, rng: np.random.Generator) -> nn.Sequential:
-    """Affine layers of these sizes with ReLU between them: (…, sizes[0]) → (…, sizes[-1])."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out, rng=rng), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 class BernoulliLikelihood(nn.Module):
@@ -61,7 +52,7 @@ class VAE(nn.Module):
     `likelihood` makes p(x | z) of. Bounds are in nats, summed over pixels, one an image: (N,).
 
     >>> rng = np.random.default_rng(0)
-    >>> model = VAE(mlp(64, 32, 16, rng=rng), mlp(8, 32, 64, rng=rng), 8, BernoulliLikelihood())
+    >>> model = VAE(nn.mlp(64, 32, 16, rng=rng), nn.mlp(8, 32, 64, rng=rng), 8, BernoulliLikelihood())
     >>> x = (tz.rand(5, 64, rng=rng) > 0.5).to("float32")
     >>> model.elbo(x, rng=rng).shape, model.iwae(x, k=10, rng=rng).shape, model.sample(3, rng=rng).shape
     ((5,), (5,), (3, 64))
@@ -150,8 +141,8 @@ class Settings(Config):
 
 def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[VAE]:
     pixels = data.train[0].shape[1]
-    encoder = mlp(pixels, config.hidden, config.hidden, 2 * config.latent, rng=rng)
-    decoder = mlp(config.latent, config.hidden, config.hidden, pixels, rng=rng)
+    encoder = nn.mlp(pixels, config.hidden, config.hidden, 2 * config.latent, rng=rng)
+    decoder = nn.mlp(config.latent, config.hidden, config.hidden, pixels, rng=rng)
     model = VAE(encoder, decoder, config.latent, BernoulliLikelihood())
     optimizer = optim.Adam(model.parameters(), lr=config.lr)
     schedule = optim.CosineAnnealingLR(optimizer, config.steps)
@@ -182,8 +173,10 @@ def figure(state: State[Settings, VAE], path: Path) -> None:
     rows = np.stack([test[:27], model.reconstruct(x[:27]).numpy()]).reshape(2, 3, 9, SIDE, SIDE).swapaxes(0, 1)
     plotting.images_panel(again, rows.reshape(54, SIDE, SIDE), 9, title="test digits above their reconstructions")
     drawn = model.decode(model.prior().sample((54,), rng=state.rng)).mean.numpy()
-    nll = evaluate(state)["test_nll"]
-    plotting.images_panel(new, drawn.reshape(54, SIDE, SIDE), 9, title=f"new digits; NLL of test digits {nll:.2f}")
+    neg_elbo = -float(model.elbo(tensor(test, device=state.device), rng=state.rng).mean())
+    plotting.images_panel(
+        new, drawn.reshape(54, SIDE, SIDE), 9, title=f"new digits; −ELBO of test digits {neg_elbo:.2f}"
+    )
     told = kl_divergence(q.base, Normal(0.0, 1.0).to(state.device)).mean(axis=0).numpy()  # (d,), in nats
     moved = np.tile(q.mean.numpy()[0], (len(told), 9, 1))  # (d, 9, d)
     for row, place in enumerate(np.argsort(-told)):

@@ -49,7 +49,9 @@ class Potential(nn.Module):
         self.f = nn.Parameter(np.zeros(len(sources), sources.dtype))
 
     def distances(self, y: Any) -> Any:
-        return ops.cdist(self.sources, y)  # (n, 2), (m, 2) → (n, m)
+        """|x − y| in the plane, (n, 2), (m, 2) → (n, m): what `cdist` gives, at a tenth of its time."""
+        across, up = (self.sources[:, k, None] - y[:, k] for k in range(2))
+        return ops.sqrt(across * across + up * up)
 
 
 def soft_transform(f: Any, D: Any, epsilon: float) -> tuple[Any, Any]:
@@ -60,8 +62,11 @@ def soft_transform(f: Any, D: Any, epsilon: float) -> tuple[Any, Any]:
     ([5.0, 7.0], [[0.5, 0.5]])
     """
     reach = (f[:, None] - D) / epsilon
-    soft = ops.logsumexp(reach, axis=0)  # (m,)
-    return epsilon * (math.log(len(D)) - soft), ops.exp(reach - soft) / D.shape[1]
+    with no_grad():
+        peak = ops.amax(reach, axis=0)  # logsumexp by hand: the plan is made of the same exponentials
+    shares = ops.exp(reach - peak)
+    total = shares.sum(axis=0)  # (m,)
+    return epsilon * (math.log(len(D)) - peak - ops.log(total)), shares / (D.shape[1] * total)
 
 
 def bounds(f: Any, plan: Any, D: Any) -> tuple[Any, Any]:
@@ -72,10 +77,11 @@ def bounds(f: Any, plan: Any, D: Any) -> tuple[Any, Any]:
     """
     n, m = D.shape
     worth = f.mean() + ops.amin(D - f[:, None], axis=0).mean()
-    plan = plan * ops.minimum(1 / (n * plan.sum(axis=1)), 1.0)[:, None]
-    row_lacks, column_lacks = 1 / n - plan.sum(axis=1), 1 / m - plan.sum(axis=0)
-    rest = row_lacks[:, None] * column_lacks / ops.maximum(row_lacks.sum(), 1e-30)
-    return worth, ((plan + rest) * D).sum()
+    sent = plan.sum(axis=1)
+    share = ops.minimum(1 / (n * sent), 1.0)  # of each row that is kept
+    row_lacks, column_lacks = 1 / n - share * sent, 1 / m - share @ plan
+    rest = (row_lacks * (D @ column_lacks)).sum() / ops.maximum(row_lacks.sum(), 1e-30)
+    return worth, (share * (plan * D).sum(axis=1)).sum() + rest
 
 
 def epsilon_at(config: Settings, step: int) -> float:
@@ -179,7 +185,7 @@ def figure(state: State[Settings, Potential], path: Path) -> None:
 RECIPE = Recipe(
     name="earth_mover",
     row="G9",
-    family="optimal transport",
+    family="optimal_transport",
     title="The earth mover's distance, bounded from both sides",
     paper="arXiv 1605.08527",
     config=Settings(),

@@ -42,12 +42,12 @@ def fold_bias(weight: Any, bias: Any) -> Any:
 
 
 def threshold_sweep(x: Any, weight: Any, thresholds: Any) -> Any:
-    """The share of the examples x (N, d) whose w·x exceeds each T: weight (d,), thresholds (n,) → (n,), falling in T.
+    """The share of examples x (N, d) whose w·x exceeds each T: weight (d,), thresholds (n,) → (n,), on the host.
 
     >>> threshold_sweep(np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([1.0]), np.array([0.0, 2.0, 5.0])).tolist()
     [1.0, 0.5, 0.0]
     """
-    unit = nn.ThresholdUnit(len(weight), len(thresholds))
+    unit = nn.ThresholdUnit(len(weight), len(thresholds)).to("cpu")
     unit.weight.data = np.tile(np.asarray(weight), (len(thresholds), 1))
     unit.bias.data = -np.asarray(thresholds)
     return unit(x).mean(axis=0).numpy()
@@ -124,7 +124,7 @@ def gradient_before_batch_norm(rng: np.random.Generator) -> float:
 def learnt_unit(seed: int) -> tuple[Perceptron, Any, Any]:
     """A perceptron of one feature with its weights from the pocket, the feature (150,), and where it shall fire."""
     x, species = iris(FEATURE)
-    unit = Perceptron(1)
+    unit = Perceptron(1).to("cpu")
     unit.fit(x, species == 1, shuffle=True, pocket=True, max_epochs=60, rng=np.random.default_rng(seed))
     return unit, x[:, 0], species == 1
 

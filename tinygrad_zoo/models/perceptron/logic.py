@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-
 from ... import nn
 from ...errors import UsageError
+from ...tensor import tensor
 
 
 def _unit(weights: list[list[float]], thresholds: list[float]) -> nn.ThresholdUnit:
     """1[w·x > T] for each row w of the weights and each T, fixed."""
     unit = nn.ThresholdUnit(len(weights[0]), len(weights))
-    unit.weight.data = np.array(weights)
-    unit.bias.data = -np.array(thresholds)
+    unit.weight.data, unit.bias.data = tensor(weights, "float64").data, -tensor(thresholds, "float64").data
     return unit.requires_grad_(False)
 
 

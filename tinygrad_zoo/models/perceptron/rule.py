@@ -115,6 +115,7 @@ class Pocket(nn.Module):
     def __init__(self, unit: Perceptron) -> None:
         self.weight, self.bias = nn.Buffer(unit.weight), nn.Buffer(unit.bias)
         self.errors = nn.Buffer(np.array(np.inf))
+        self.to(unit.weight.device)
 
     def keep(self, unit: Perceptron, x: Any, signs: Any) -> Self:
         """Take the unit's weights if they make fewer errors on x (N, n_features), signs (N,) than those kept."""

@@ -55,7 +55,7 @@ class Runs(nn.Module):
     """The iterates of every method, (runs, DIM), and their root mean square error after every step (steps,)."""
 
     def __init__(self, start: np.ndarray, steps: int) -> None:
-        self.w = {name: nn.Buffer(start) for name in GAMMAS}
+        self.w = {name: nn.Parameter(start, requires_grad=False) for name in GAMMAS}
         self.errors = {name: nn.Buffer(np.full(steps, np.nan)) for name in GAMMAS}
 
 

@@ -51,7 +51,7 @@ class Runs(nn.Module):
     """The iterates of every method (runs,), and their root mean square error after every step (steps,)."""
 
     def __init__(self, start: np.ndarray, steps: int) -> None:
-        self.w = {name: nn.Buffer(start) for name in STEPS}
+        self.w = {name: nn.Parameter(start, requires_grad=False) for name in STEPS}
         self.cubic = {name: nn.Buffer(0 * start + w) for name, w in CUBIC.items()}
         self.errors = {name: nn.Buffer(np.full(steps, np.nan)) for name in (*STEPS, *CUBIC)}
 
@@ -81,7 +81,7 @@ def step(state: State[Settings, Runs], batch: Batch) -> dict[str, Tensor]:
     def observed(g: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda w: g(w) + to_device(SIGMA * state.rng.standard_normal(w.shape), state.device)
 
-    def search(iterate: nn.Buffer, g: Callable[[Any], Any], steps: PowerSteps) -> Any:
+    def search(iterate: Tensor, g: Callable[[Any], Any], steps: PowerSteps) -> Any:
         for w in robbins_monro(g, iterate, steps, n, first=first):
             iterate.data = w
             yield w

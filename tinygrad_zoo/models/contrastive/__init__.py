@@ -1,0 +1,1 @@
+"""Estimates that come from telling what belongs together from what does not."""

@@ -1,0 +1,1 @@
+"""Gradients of expectations at work: a density fitted by its own samples, a classifier that is told rewards alone."""

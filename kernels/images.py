@@ -13,6 +13,7 @@ import numpy as np
 from .jit import COMPILED
 
 Array: TypeAlias = Any
+MOST = 2**31 - 1  # places of a plane that 32 bits count
 
 
 def served(*arrays: Any) -> bool:

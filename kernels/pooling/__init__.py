@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import images, threads
+from .. import cuda, images, threads
 from ..dispatch import Array, module, namespace
+from ..images import MOST
 from ..windows import Windows, packed
 
 _COMPARED, _WRITTEN = 0.3, 0.7  # nanoseconds an entry, of one thread
-_MOST = 2**31 - 1  # places of a plane that 32 bits count
 
 
 # ---- maxima
@@ -29,7 +29,10 @@ def maxima(x: Array, axes: tuple[Windows, ...]) -> tuple[Array, Array]:
     >>> maxima(np.array([[[1.0, 3.0, 3.0, 2.0]]]), (adaptive(4, 1),))
     (array([[[3.]]]), array([[[1]]], dtype=int32))
     """
-    cpu = module(__name__) if images.served(x) and math.prod(x.shape[2:]) <= _MOST else None
+    if cuda.served(x) and math.prod(x.shape[2:]) <= MOST:
+        made: tuple[Array, Array] = cuda.module(__name__).maxima(x, axes)
+        return made
+    cpu = module(__name__) if images.served(x) and math.prod(x.shape[2:]) <= MOST else None
     if cpu is None:
         return maxima_formula(x, axes)
     inner, shape = images.channels_inside(x), (*x.shape[:2], *(axis.places for axis in axes))
@@ -55,7 +58,7 @@ def maxima(x: Array, axes: tuple[Windows, ...]) -> tuple[Array, Array]:
 def maxima_formula(x: Array, axes: tuple[Windows, ...]) -> tuple[Array, Array]:
     """`maxima` along one axis after the other, the last one first, so that the first of equal ones stays the first."""
     xp, size = namespace(x), x.shape[2:]
-    kind = np.int32 if math.prod(size) <= _MOST else np.int64
+    kind = np.int32 if math.prod(size) <= MOST else np.int64
     at = xp.broadcast_to(xp.arange(math.prod(size), dtype=kind).reshape(size), x.shape)
     for d, axis in reversed([*enumerate(axes, 2)]):
         last = axis.first + (axis.counts - 1) * axis.step
@@ -77,6 +80,8 @@ def gather(x: Array, index: Array) -> Array:
     >>> gather(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([[[3, 0, 3]]]))
     array([[[4., 1., 4.]]])
     """
+    if _on_device(x, index, x.shape[2:]):
+        return cuda.module(__name__).gather(x, index)
     cpu = module(__name__) if _plain(x, index) else None
     if cpu is None:
         xp, (n, c) = namespace(x), x.shape[:2]
@@ -98,7 +103,9 @@ def scatter(x: Array, index: Array, size: tuple[int, ...], *, add: bool = True) 
     >>> scatter(np.array([[[1.0, 2.0, 5.0]]]), np.array([[[3, 0, 3]]]), (2, 2)).tolist()
     [[[[2.0, 0.0], [0.0, 6.0]]]]
     """
-    cpu = module(__name__) if _plain(x, index) and x.shape == index.shape and math.prod(size) <= _MOST else None
+    if _on_device(x, index, size):
+        return cuda.module(__name__).scatter(x, index, size, add)
+    cpu = module(__name__) if _plain(x, index) and x.shape == index.shape and math.prod(size) <= MOST else None
     if cpu is None:
         return _scatter_formula(x, index, size, add)
     inner = images.channels_inside(index)
@@ -126,6 +133,11 @@ def _scatter_formula(x: Array, index: Array, size: tuple[int, ...], add: bool) -
         last = last.astype(np.int64)
         out = xp.where(last > 0, values[last - (last > 0)], out)
     return out.reshape(*shape[:2], *size)
+
+
+def _on_device(x: Any, index: Any, size: tuple[int, ...]) -> bool:
+    fits = max(math.prod(size), math.prod(index.shape[2:])) <= MOST
+    return fits and cuda.served(x) and type(index) is type(x)
 
 
 def _plain(x: Any, index: Any) -> bool:

@@ -366,6 +366,14 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
     if (mask >> i & 1) result |= unsigned(votes.of(i) != 0) << i;
   return result;
 }
+template <class T>
+unsigned __match_any_sync(unsigned mask, T value) {
+  cuda_on_cpu::Collective<T> values(mask, value, 7);
+  unsigned result = 0;
+  for (int i = 0; i < cuda_on_cpu::LANES; i++)
+    if (mask >> i & 1) result |= unsigned(values.of(i) == value) << i;
+  return result;
+}
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == mask; }
 inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
@@ -386,6 +394,11 @@ template <class T>
 T __ldg(const T* place) { return *place; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
+inline int __ffsll(unsigned long long x) { return __builtin_ffsll(x); }
+inline float __fmul_rn(float x, float y) { return x * y; }  // never fused with a sum, as nothing is here
+inline double __dmul_rn(double x, double y) { return x * y; }
 inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((uint64_t(a) * b) >> 32); }
 inline unsigned __float_as_uint(float x) { unsigned made; memcpy(&made, &x, 4); return made; }
 inline float __uint_as_float(unsigned x) { float made; memcpy(&made, &x, 4); return made; }

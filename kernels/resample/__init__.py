@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import images, threads
+from .. import cuda, images, threads
 from ..dispatch import Array, module, namespace
 from ..windows import Windows, packed, taps
 
@@ -27,6 +27,8 @@ def weigh(x: Array, axes: tuple[Windows, ...]) -> Array:
     >>> weigh(np.array([[[0.0, 4.0]]]), (linear(2, 4, None, False),))
     array([[[0., 1., 3., 4.]]])
     """
+    if cuda.served(x) and math.prod(x.shape[2:]) <= images.MOST:
+        return cuda.module(__name__).weigh(x, axes)
     cpu = module(__name__) if images.served(x) else None
     if cpu is None:
         return formula(x, axes)
@@ -76,6 +78,8 @@ def sample(x: Array, grid: Array, mode: str, padding: str, corners: bool) -> Arr
     >>> sample(np.array([[[[1.0, 3.0]]]]), np.array([[[[0.0, 0.0]]]]), "bilinear", "zeros", True)
     array([[[[2.]]]])
     """
+    if _on_device(x, grid, mode):
+        return cuda.module(__name__).sample(x, grid, mode, _NUMBER[padding], corners)
     if (cpu := _served(x, grid)) is None:
         return None
     n, c, *size = x.shape
@@ -102,6 +106,11 @@ def sample_pulled(
     >>> gx.tolist(), ggrid.tolist()
     ([[[[0.5, 0.5]]]], [[[[1.0, 0.0]]]])
     """
+    if _on_device(x, grid, mode):
+        made: tuple[Array | None, Array | None] = cuda.module(__name__).sample_pulled(
+            g, x, grid, mode, _NUMBER[padding], corners, needs
+        )
+        return made
     if (cpu := _served(x, grid, g)) is None:
         return None
     n, c, *size = x.shape
@@ -120,6 +129,14 @@ def sample_pulled(
 
 
 _NUMBER = {name: i for names in (MODES, PADDINGS) for i, name in enumerate(names)}
+
+
+def _on_device(x: Any, grid: Any, mode: str) -> bool:
+    """Whether CUDA kernels serve these: what is read and spread must be no more than 32 bits count."""
+    if not cuda.served(x) or type(grid) is not type(x) or grid.dtype != x.dtype:
+        return False
+    fits = max(x.size, 8 * grid.size) <= images.MOST
+    return fits and x.ndim in ((4,) if mode == "bicubic" else (4, 5))
 
 
 def _served(x: Any, grid: Any, *others: Any) -> Any:

@@ -24,6 +24,7 @@ LAYERS = [
         "nn",
         "losses",
         "optim",
+        "amp",
         "distributions",
         "metrics",
         "data",

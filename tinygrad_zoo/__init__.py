@@ -31,6 +31,7 @@ from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and
 if TYPE_CHECKING:
     from . import (
         algorithms,
+        amp,
         array_api,
         data,
         distributions,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _SUBMODULES = (
     "algorithms",
+    "amp",
     "array_api",
     "data",
     "distributions",

@@ -64,6 +64,8 @@ def _walk(
     found: dict[Any, Any] = {}
     leaves = {id(x): x for x in outputs if x.node is None and x._requires_grad}
     recording, state.recording, outer = state.recording, create_graph, state.node
+    precision, state.precision = state.precision, None
+    current = None  # that of the node whose rule runs
     try:
         with errstate(all="ignore"):  # a NaN or Inf is a value, forward and backward; detect_anomaly finds it
             order, pruned, last = _order(outputs, keys, stop)
@@ -79,6 +81,8 @@ def _walk(
                     g = _gathered(node, pending, keys, found, mode)
                     needs = needs if pruned is None else pruned[node]
                 if g is not None and (pruned is None or True in needs):
+                    if node.precision is not current:
+                        state.precision = current = node.precision
                     results = pull(node, g, needs)
                     if not isinstance(results, (list, tuple)) or len(results) != len(needs):
                         raise GradientError(
@@ -107,7 +111,7 @@ def _walk(
                     alone = getrefcount(g) == _ALONE  # counted here: as an argument it is held once more
                     _deliver(x, g, mode, keys, found, alone)
     finally:
-        state.recording, state.node = recording, outer
+        state.recording, state.node, state.precision = recording, outer, precision
     for key in keys or ():  # where `stop` kept the walk from the node behind an input
         if key in pending:
             found[key] = pending[key]

@@ -26,6 +26,7 @@ class _ThreadState(threading.local):
     recording: bool = True  # are nodes made?
     observer: Observer | None = None
     node: Any = None  # the node whose rule is running, while observed
+    precision: Any = None  # of products under `autocast`: "float16", "bfloat16"
 
 
 state = _ThreadState()

@@ -113,6 +113,8 @@ class Op:
                 version = [0]
             if tracked and self.differentiable and state.recording:
                 node = Node(self, inputs, settings, needs, outputs, saved, version)
+                if state.precision is not None:
+                    node.precision = state.precision
             if state.observer is not None:
                 state.observer(self, inputs, settings, outputs, node)
             if not several:

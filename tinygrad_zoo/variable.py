@@ -27,7 +27,10 @@ def now() -> int:
 class Node:
     """How values were made. Never points at the Tensors it made, so a dead graph is freed at once."""
 
-    __slots__ = ("__weakref__", "hooks", "inputs", "needs", "number", "op", "outputs", "saved", "settings", "version")
+    __slots__ = (
+        *("__weakref__", "hooks", "inputs", "needs", "number", "op", "outputs", "precision", "saved", "settings"),
+        "version",
+    )
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Node:
         self.version = version  # of the outputs' memory
         self.number = next(_numbers)  # order of creation: a topological order
         self.hooks: dict[int, dict[int, Hook]] | None = None  # output index -> hooks
+        self.precision: Any = None  # of its products, and of those of its rule
 
 
 class Handle:

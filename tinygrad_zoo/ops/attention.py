@@ -18,7 +18,7 @@ from ..variable import Array, data_of
 from .composite import pulled
 from .elementwise import where
 from .linalg import product, transposed
-from .precision import narrowed, widened
+from .precision import lowered, narrowed, raised, widened
 from .random import dropout, some_key
 from .repeating import repeat_interleave
 from .sampling import sample
@@ -200,6 +200,7 @@ def _flash_formula(
 
 def _batches(*arrays: Array) -> list[Any]:
     """(N, D) or (B, N, D) as (B, H, N, D), and float16 as float32 but where tensor cores take it; all in one dtype."""
+    arrays = tuple(map(lowered, arrays))
     wide = list(arrays) if kernels.takes_halves(*arrays[:3]) else [widened(x) for x in arrays]
     if len({x.dtype for x in wide}) > 1:
         dtype = np.result_type(*(x.dtype for x in wide))
@@ -294,4 +295,4 @@ def flash_attention(
         )
         return formula, None
     out, normalizers = made
-    return narrowed(out.reshape(*query.shape[:-1], value.shape[-1]), query, key, value), normalizers
+    return narrowed(raised(out.reshape(*query.shape[:-1], value.shape[-1])), query, key, value), normalizers

@@ -33,12 +33,16 @@ from .conv_plan import (
     transposed_plan,
 )
 from .linalg import product
-from .precision import half_in_single
+from .precision import half_in_single, in_sixteen_bits
 from .sampling import sample
 from .shape import moveaxis
 
 # ---- what samples are compared with
 _SPLIT = {"x": 1, "weight": 0, "y": 1}  # the axis of channels that falls into groups
+
+_convolve = in_sixteen_bits(kernels.convolve)
+_convolve_input = in_sixteen_bits(kernels.convolve_input)
+_convolve_weight = in_sixteen_bits(kernels.convolve_weight)
 
 
 def _by_einsum(result: str, size: Any, kernel: Any, places: Any, plan: dict[str, Any], **two: Any) -> Any:
@@ -93,7 +97,7 @@ def _convolved(x: Array, weight: Array, bias: Array | None, *, axes: int, **sett
     check_channels(op, batch, weight.shape[1] * plan["groups"], weight, plan["groups"])
     check_bias(op, bias, weight.shape[0])
     places_of(op, batch.shape[2:], weight.shape[2:], plan)
-    out = kernels.convolve(batch, weight, bias, **plan)
+    out = _convolve(batch, weight, bias, **plan)
     return out if batch is x else out[0]
 
 
@@ -205,7 +209,7 @@ def conv_adjoint_input(
     plan, size = plan_of(op, weight.shape[2:], **settings), per_axis(op, "size", size, axes, least=0)
     check_channels(op, y, weight.shape[0], weight, plan["groups"])
     check_fit(op, y, places_of(op, size, weight.shape[2:], plan), "size")
-    return kernels.convolve_input(y, weight, size=size, **plan)
+    return _convolve_input(y, weight, size=size, **plan)
 
 
 def _adjoint_weight_samples(r: Any) -> list[Any]:
@@ -248,7 +252,7 @@ def conv_adjoint_weight(
             f"divides, got {y.shape} and {x.shape}"
         )
     check_fit(op, y, places_of(op, x.shape[2:], kernel, plan), "kernel")
-    return kernels.convolve_weight(y, x, kernel=kernel, **plan)
+    return _convolve_weight(y, x, kernel=kernel, **plan)
 
 
 # ---- transposed convolution
@@ -271,7 +275,7 @@ def _transposed(x: Array, weight: Array, bias: Array | None, *, axes: int, **set
     plan, size = transposed_plan(op, batch.shape[2:], weight.shape[2:], **settings)
     check_channels(op, batch, weight.shape[0], weight, plan["groups"])
     check_bias(op, bias, weight.shape[1] * plan["groups"])
-    out = _with_bias(kernels.convolve_input(batch, weight, size=size, **plan), bias)
+    out = _with_bias(_convolve_input(batch, weight, size=size, **plan), bias)
     return out if batch is x else out[0]
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import namespace
 from ..errors import ShapeError
+from ..grad_mode import state
 from ..kernels import gemm
 from ..variable import Array, Variable
 from .axes import axis_of
+from .precision import lowered, raised
 from .sampling import sample
 
 
@@ -22,7 +24,14 @@ def transposed(x: Any) -> Any:
 
 def product(x: Any, y: Any) -> Any:
     """x @ y in a rule: of arrays without the op's call around it."""
-    return matmul(x, y) if isinstance(x, Variable) or isinstance(y, Variable) else gemm.matmul(x, y)
+    return matmul(x, y) if isinstance(x, Variable) or isinstance(y, Variable) else multiplied(x, y)
+
+
+def multiplied(x: Array, y: Array, bias: Array | None = None) -> Array:
+    """x @ y + bias of arrays; under `autocast` of float32 arrays in 16 bits."""
+    if state.precision is None or x.dtype != np.float32 or y.dtype != np.float32:
+        return gemm.matmul(x, y, bias)
+    return raised(gemm.matmul(lowered(x), lowered(y), lowered(bias)))
 
 
 def _matmul_left(g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -65,7 +74,7 @@ def matmul(x: Array, y: Array) -> Array:
     [[11.0]]
     """
     try:
-        return gemm.matmul(x, y)
+        return multiplied(x, y)
     except ValueError as error:
         raise ValueError(
             f"the last axis of x, {x.shape[-1:]}, must be as long as the last but one of y (or its only one), "
@@ -78,7 +87,7 @@ def _linear_rule(g: Any, out: Any, x: Any, weight: Any, bias: Any, needs: Any) -
     if x.ndim != 2:
         n = math.prod(x.shape[:-1])
         x, g = x.reshape(n, x.shape[-1]), g.reshape(n, g.shape[-1])
-    if needs[1] and not isinstance(g, Variable) and not isinstance(x, Variable):
+    if needs[1] and not isinstance(g, Variable) and not isinstance(x, Variable) and state.precision is None:
         return [gx, *gemm.weight_gradient(g, x, needs[2])]
     return [gx, product(transposed(g), x) if needs[1] else None, g.sum(axis=0) if needs[2] else None]
 
@@ -99,7 +108,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: expected a bias of shape {weight.shape[:1]}, got {bias.shape}")
     rows = x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    out = gemm.matmul(rows, weight.T, bias)
+    out = multiplied(rows, weight.T, bias)
     return out if x.ndim <= 2 else out.reshape(*x.shape[:-1], len(weight))
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import namespace, real_dtype
+from ..backend import namespace, on_host, real_dtype
+from ..grad_mode import state
+from ..kernels import halves
 from ..variable import Array
 
 _HALF, _SINGLE, _INT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.int64)
@@ -69,5 +71,34 @@ def half_in_single(forward: Callable[..., Any]) -> Callable[..., Any]:
         out = forward(*map(widened, arrays), **settings)
         given = [a for a in arrays if a is not None]
         return out.astype(namespace(*given).result_type(*given), copy=False) if out.dtype.kind == "f" else out
+
+    return run
+
+
+# ---- under autocast
+def lowered(x: Any) -> Any:
+    """x as a product takes it: under `autocast`, what is float32 rounded to 16 bits, on a device in that dtype."""
+    if state.precision is None or getattr(x, "dtype", None) != _SINGLE:
+        return x
+    dtype = None if on_host(x) else halves.dtype_of(state.precision)
+    return halves.rounded(x, state.precision) if dtype is None else x.astype(dtype)
+
+
+def raised(out: Any) -> Any:
+    """The result of a product of what was `lowered`, in float32 again: a number of 16 bits, too."""
+    if state.precision is None:
+        return out
+    return halves.rounded(out, state.precision) if out.dtype == _SINGLE else out.astype(_SINGLE)
+
+
+def in_sixteen_bits(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward`, under `autocast` on float32 arrays rounded to 16 bits, its result rounded as well."""
+
+    @wraps(forward)
+    def run(*arrays: Any, **settings: Any) -> Any:
+        if state.precision is None or any(a is not None and a.dtype != _SINGLE for a in arrays):
+            return forward(*arrays, **settings)
+        factors = (a if a is None else halves.rounded(a, state.precision) for a in arrays)
+        return halves.rounded(forward(*factors, **settings), state.precision)
 
     return run

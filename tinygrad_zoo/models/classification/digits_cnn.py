@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn, ops, optim, plotting
+from ...amp import GradScaler, Precision, autocast
 from ...data import Split, digits
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
@@ -48,6 +49,7 @@ class Settings(Config):
     weight_decay: float = 0.05
     dropout: float = 0.5
     label_smoothing: float = 0.05
+    precision: Precision = "float32"  # of convolutions and products
 
 
 def data(config: Settings, rng: np.random.Generator) -> Split:
@@ -59,17 +61,22 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[CNN]
     model = CNN(dropout=config.dropout, rng=rng)
     optimizer = optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = optim.CosineAnnealingLR(optimizer, config.steps)
-    return Parts(model=model, optimizers={"adamw": optimizer}, schedules={"cosine": schedule})
+    scaler = GradScaler(enabled=config.precision == "float16")
+    return Parts(
+        model=model, optimizers={"adamw": optimizer}, schedules={"cosine": schedule}, extras={"scaler": scaler}
+    )
 
 
 def step(state: State[Settings, CNN], batch: Batch) -> dict[str, Tensor]:
     x, y = batch  # (N, 1, 8, 8), (N,)
-    optimizer = state.optimizers["adamw"]
+    optimizer, scaler = state.optimizers["adamw"], state.extras["scaler"]
     optimizer.zero_grad()
-    logits = state.model(x)  # (N, 10)
+    with autocast(state.config.precision):
+        logits = state.model(x)  # (N, 10)
     loss = ops.cross_entropy(logits, y, label_smoothing=state.config.label_smoothing)
-    loss.backward()
-    optimizer.step()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
     state.schedules["cosine"].step()
     return {"loss": loss, "accuracy": (logits.argmax(axis=1) == y).astype(dtype="float32").mean()}
 

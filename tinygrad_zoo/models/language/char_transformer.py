@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ... import ops, optim, plotting
+from ...amp import GradScaler, Precision, autocast
 from ...data import Split, char_vocabulary, decode_chars, encode_chars, text
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
@@ -33,6 +34,7 @@ class Settings(Config):
     blocks: int = 2
     attention: Attention = "flash"
     feedforward: FeedForward = "gelu"
+    precision: Precision = "float32"  # of products and attention
 
 
 TESTED = 0.1  # the last part of the text
@@ -55,16 +57,21 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Deco
     )  # fmt: skip
     optimizer = optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = optim.CosineAnnealingLR(optimizer, config.steps)
-    return Parts(model=model, optimizers={"adamw": optimizer}, schedules={"cosine": schedule})
+    scaler = GradScaler(enabled=config.precision == "float16")
+    return Parts(
+        model=model, optimizers={"adamw": optimizer}, schedules={"cosine": schedule}, extras={"scaler": scaler}
+    )
 
 
 def step(state: State[Settings, Decoder], batch: Batch) -> dict[str, Tensor]:
     (windows,) = batch  # (N, T + 1)
-    optimizer = state.optimizers["adamw"]
+    optimizer, scaler = state.optimizers["adamw"], state.extras["scaler"]
     optimizer.zero_grad()
-    loss = loss_of(state.model, windows)
-    loss.backward()
-    optimizer.step()
+    with autocast(state.config.precision):
+        loss = loss_of(state.model, windows)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
     state.schedules["cosine"].step()
     return {"loss": loss}
 

@@ -213,6 +213,8 @@ def test_gradients_are_unscaled_once() -> None:
     with pytest.raises(UsageError, match="update"):
         scaler.unscale_(sgd)
     assert scaler.step(sgd) and w.item() == 0.0
+    with pytest.raises(UsageError, match="update"):
+        scaler.step(sgd)
     with pytest.raises(UsageError, match="backoff_factor"):
         GradScaler(backoff_factor=2.0)
 

@@ -76,6 +76,7 @@ class GradScaler:
     >>> scaler.scale((w * 2.0).sum()).backward()
     >>> w.grad.item(), scaler.step(sgd), w.item()
     (16.0, True, 0.0)
+    >>> scaler.update()
     >>> scaler.scale((w * np.inf).sum()).backward()
     >>> scaler.step(sgd), w.item(), scaler.update(), scaler.get_scale()
     (False, 0.0, None, 4.0)
@@ -99,6 +100,7 @@ class GradScaler:
         self.enabled = enabled
         self._scale, self._good = float(init_scale), 0
         self._finite: dict[int, bool] = {}  # by optimizer: whether its gradients, unscaled, are all finite
+        self._stepped: set[int] = set()
 
     def scale(self, loss: Any) -> Any:
         """loss · scale: call `backward` on it."""
@@ -123,12 +125,18 @@ class GradScaler:
         self._finite[id(optimizer)] = not grads or bool(stack(*(isfinite(g.data).all() for g in grads)).all())
 
     def step(self, optimizer: Optimizer) -> bool:
-        """`unscale_`, unless that was done, and `optimizer.step()` if all gradients are finite; whether they were."""
+        """`unscale_`, unless that was done, and `optimizer.step()` if all gradients are finite; whether they were.
+
+        Raises UsageError the second time before `update`.
+        """
         if not self.enabled:
             optimizer.step()
             return True
+        if id(optimizer) in self._stepped:
+            raise UsageError("GradScaler.step: this optimizer has made its step: call update() after each step")
         if id(optimizer) not in self._finite:
             self.unscale_(optimizer)
+        self._stepped.add(id(optimizer))
         if self._finite[id(optimizer)]:
             optimizer.step()
         return self._finite[id(optimizer)]
@@ -144,6 +152,7 @@ class GradScaler:
             if self._good == self.growth_interval:
                 self._scale, self._good = self._scale * self.growth_factor, 0
         self._finite.clear()
+        self._stepped.clear()
 
     def state_dict(self) -> dict[str, float]:
         """The scale, and how many steps in a row were good."""

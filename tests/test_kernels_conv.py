@@ -139,11 +139,11 @@ def test_arrays_that_no_kernel_serves_take_the_formula(monkeypatch):
     rng = np.random.default_rng(0)
     x, weight, g = (whole_numbers(rng, s, np.float32) for s in ((1, 2, 4, 4), (3, 2, 3, 3), (1, 3, 4, 4)))
     for a, w in ((x.astype(int), weight), (x, weight.astype(np.float64)), (x.astype(np.float16), weight)):
-        assert conv._cpu(a, w) is None
+        assert conv._kernels(a, w) is None
         assert np.array_equal(conv.convolve(a, w, **PLAIN), formula.convolve(a, w, None, **PLAIN))
-    assert conv._cpu(x, weight, np.ones(3)) is None and conv._cpu(x, weight, None) is cpu
+    assert conv._kernels(x, weight, np.ones(3)) is None and conv._kernels(x, weight, None) is cpu
     four_axes = x[..., None, None]
-    assert conv._cpu(four_axes, four_axes) is None
+    assert conv._kernels(four_axes, four_axes) is None
     unaligned = np.frombuffer(b" " + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
     assert np.array_equal(conv.convolve(unaligned, weight, **PLAIN), formula.convolve(x, weight, None, **PLAIN))
     assert np.array_equal(
@@ -156,7 +156,7 @@ def test_arrays_that_no_kernel_serves_take_the_formula(monkeypatch):
         formula.convolve_input(one, weight, size=(4, 4), **PLAIN),
     )
     monkeypatch.setattr(conv, "module", lambda package: None)
-    assert conv._cpu(x, weight) is None
+    assert conv._kernels(x, weight) is None
 
 
 # ---- Winograd's algorithm

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import cuda
 from ..dispatch import Array, module
 from ..jit import COMPILED
 from . import formula
@@ -34,7 +35,7 @@ def convolve(
     array([[[10., 21., 42.]]])
     """
     settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return (_cpu(x, weight, bias) or formula).convolve(x, weight, bias, **settings)
+    return (_kernels(x, weight, bias) or formula).convolve(x, weight, bias, **settings)
 
 
 def convolve_input(
@@ -48,7 +49,7 @@ def convolve_input(
     array([[[12., 24., 40.]]])
     """
     settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return (_cpu(g, weight) or formula).convolve_input(g, weight, size=size, **settings)
+    return (_kernels(g, weight) or formula).convolve_input(g, weight, size=size, **settings)
 
 
 def convolve_weight(
@@ -62,14 +63,16 @@ def convolve_weight(
     array([[[20., 41.]]])
     """
     settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return (_cpu(g, x) or formula).convolve_weight(g, x, kernel=kernel, **settings)
+    return (_kernels(g, x) or formula).convolve_weight(g, x, kernel=kernel, **settings)
 
 
-def _cpu(x: Array, *others: Array | None) -> Any:
-    """The module whose kernels serve these arrays; None: the formula does."""
-    dtype = x.dtype
-    if type(x) is not np.ndarray or dtype not in COMPILED or not 3 <= x.ndim <= 5:
+def _kernels(x: Array, *others: Array | None) -> Any:
+    """The module whose kernels serve these arrays, cpu.py or gpu.py; None: the formula does."""
+    kind, dtype = type(x), x.dtype
+    if dtype not in COMPILED or not 3 <= x.ndim <= 5:
         return None
-    if any(a is not None and (type(a) is not np.ndarray or a.dtype != dtype) for a in others):
+    if any(a is not None and (type(a) is not kind or a.dtype != dtype) for a in others):
         return None
-    return module(__name__)
+    if kind is np.ndarray:
+        return module(__name__)
+    return cuda.module(__name__) if cuda.served(x) else None

@@ -1,6 +1,6 @@
 """Deformable convolution and its gradients: by kernels, where there are any for the arrays.
 
-Both functions return None where no kernel serves: for other than NumPy arrays of float32 and float64, for arrays of
+Both functions return None where no kernel serves: for other arrays than those of float32 and float64, for arrays of
 several dtypes or without entries, and where kernels are turned off. Then the formula does, which stands in the op.
 
 x is (N, C, H, W), `weight` (out, C / groups, kH, kW), `offset` (N, G · kH · kW · 2, H', W'), `mask` without the 2, or
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import cuda
 from ..dispatch import Array, module
 from ..jit import COMPILED
 
@@ -30,10 +31,10 @@ def convolve(
     >>> convolve(x, offset, np.ones((1, 1, 1, 1)), None, None, **settings, groups=1, offset_groups=1).tolist()
     [[[[1.5, 3.0, 2.0]]]]
     """
-    if (cpu := _served(x, offset, weight, bias, mask)) is None:
+    if (kernels := _served(x, offset, weight, bias, mask)) is None:
         return None
     settings: dict[str, Any] = {"stride": stride, "before": before, "dilation": dilation, "places": places}
-    return cpu.convolve(x, offset, weight, bias, mask, **settings, groups=groups, offset_groups=offset_groups)
+    return kernels.convolve(x, offset, weight, bias, mask, **settings, groups=groups, offset_groups=offset_groups)
 
 
 def convolve_pulled(
@@ -49,16 +50,19 @@ def convolve_pulled(
     >>> made[0].tolist(), made[1][0, 1].tolist(), made[2].tolist()
     ([[[[0.5, 1.0, 1.0]]]], [[1.0, 2.0, -4.0]], [[[[6.5]]]])
     """
-    if (cpu := _served(x, g, offset, weight, mask)) is None:
+    if (kernels := _served(x, g, offset, weight, mask)) is None:
         return None
     settings: dict[str, Any] = {"stride": stride, "before": before, "dilation": dilation, "places": places}
-    return cpu.convolve_pulled(g, x, offset, weight, mask, **settings, groups=groups, offset_groups=offset_groups)
+    return kernels.convolve_pulled(g, x, offset, weight, mask, **settings, groups=groups, offset_groups=offset_groups)
 
 
 def _served(x: Array, *others: Array | None) -> Any:
-    dtype = x.dtype
+    """cpu.py or gpu.py."""
+    kind, dtype = type(x), x.dtype
     if dtype not in COMPILED or not x.size:
         return None
-    if any(a is not None and (type(a) is not np.ndarray or a.dtype != dtype or not a.size) for a in (x, *others)):
+    if any(a is not None and (type(a) is not kind or a.dtype != dtype or not a.size) for a in others):
         return None
-    return module(__name__)
+    if kind is np.ndarray:
+        return module(__name__)
+    return cuda.module(__name__) if cuda.served(x) else None

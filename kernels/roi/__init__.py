@@ -1,9 +1,9 @@
 """Regions of interest: the largest pixel of each bin, means of samples or of pixels, their gradients; suppression.
 
 x is (N, C, H, W), `boxes` (K, 5) of its dtype: the index of an image, x1, y1, x2, y2. Results are (K, C, P, Q). Every
-function here but the last returns None where no kernel serves: for other than NumPy arrays of float32 and float64, for
-arrays of several dtypes, and where kernels are turned off. Then the formula does, which stands in the op. A box that is
-not finite gives NaN, and no gradient.
+function here returns None where no kernel serves: for other arrays than those of float32 and float64, for arrays of
+several dtypes, and where kernels are turned off. Then the formula does, which stands in the op. A box that is not
+finite gives NaN, and no gradient; on a device, where nobody looks, so does one of an image that there is not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import cuda, threads
 from ..dispatch import Array, module
 from ..jit import COMPILED
 
@@ -28,6 +28,8 @@ def largest(x: Array, boxes: Array, size: tuple[int, int], scale: float) -> Any:
     >>> [a.tolist() for a in largest(x, boxes, (1, 2), 1.0)]
     [[[[[13.0, 15.0]]]], [[[[13, 15]]]]]
     """
+    if _on_device(x, boxes):
+        return cuda.module(__name__).largest(x, boxes, size, scale)
     if (cpu := _served(x, boxes)) is None:
         return None
     last, shape = _last(x), (len(boxes), *size, x.shape[1])
@@ -43,6 +45,8 @@ def largest_pulled(g: Array, boxes: Array, place: Array, shape: tuple[int, ...])
     >>> largest_pulled(np.ones((1, 1, 1, 1)), np.zeros((1, 5)), np.array([[[[1]]]]), (1, 1, 1, 2)).tolist()
     [[[[0.0, 1.0]]]]
     """
+    if _on_device(g, boxes):
+        return cuda.module(__name__).largest_pulled(g, boxes, place, shape)
     if (cpu := _served(g, boxes)) is None:
         return None
     n, channels, height, width = shape
@@ -68,6 +72,10 @@ def pooled(
     >>> pooled(x, boxes, None, (1, 1), spatial_scale=1.0, sampling_ratio=2, aligned=False).tolist()
     [[[[5.0]]]]
     """
+    if _on_device(x, boxes, offset):
+        return cuda.module(__name__).pooled(
+            x, boxes, offset, size, spatial_scale, sampling_ratio, aligned, gamma, sensitive
+        )
     if (cpu := _served(x, boxes, offset)) is None:
         return None
     made = x.shape[1] // (size[0] * size[1] if sensitive else 1)
@@ -89,6 +97,10 @@ def pooled_pulled(
     >>> pooled_pulled(np.ones((1, 1, 1, 1)), x, boxes, None, (1, 1), **settings)[0].tolist()
     [[[[0.25, 0.25], [0.25, 0.25]]]]
     """
+    if _on_device(x, g, boxes, offset):
+        return cuda.module(__name__).pooled_pulled(
+            g, x, boxes, offset, size, spatial_scale, sampling_ratio, aligned, gamma, sensitive
+        )
     if (cpu := _served(x, g, boxes, offset)) is None:
         return None
     n, channels, height, width = x.shape
@@ -107,6 +119,8 @@ def averaged(x: Array, boxes: Array, size: tuple[int, int], edges: Any) -> Any:
     >>> averaged(np.array([[[[1.0, 3.0]]]]), np.zeros((1, 5)), (1, 1), edges).tolist()
     [[[[2.0]]]]
     """
+    if _on_device(x, boxes):
+        return cuda.module(__name__).averaged(x, boxes, size, edges)
     if (cpu := _served(x, boxes)) is None:
         return None
     out = np.empty((len(boxes), x.shape[1] // (size[0] * size[1]), *size), x.dtype)
@@ -123,6 +137,8 @@ def averaged_pulled(g: Array, x: Array, boxes: Array, edges: Any) -> Any:
     >>> averaged_pulled(np.ones((1, 1, 1, 1)), np.array([[[[1.0, 3.0]]]]), np.zeros((1, 5)), edges).tolist()
     [[[[0.5, 0.5]]]]
     """
+    if _on_device(x, g, boxes):
+        return cuda.module(__name__).averaged_pulled(g, x, boxes, edges)
     if (cpu := _served(x, g, boxes)) is None:
         return None
     gx = np.zeros(x.shape, x.dtype)
@@ -132,14 +148,21 @@ def averaged_pulled(g: Array, x: Array, boxes: Array, edges: Any) -> Any:
     return gx
 
 
-def suppressed(boxes: Array, scores: Array, labels: Array | None, threshold: float) -> Array:
+def suppressed(boxes: Array, scores: Array, labels: Array | None, threshold: float) -> Array | None:
     """The boxes (N, 4) that stay, by falling score: each but those that overlap one before them by more.
 
-    Boxes of different labels do not overlap; NumPy's arrays only. A score that is NaN is the least.
+    Boxes of different labels do not overlap. A score that is NaN is the least. All of NumPy's arrays are served,
+    whatever their dtype; on a device the host waits for one number, how many boxes stay: the size of the result.
 
     >>> suppressed(np.array([[0.0, 0, 2, 2], [0, 0, 2, 1.5], [5, 5, 6, 6]]), np.array([0.5, 0.9, 0.7]), None, 0.5)
     array([1, 2])
     """
+    given = [a for a in (boxes, scores, labels) if a is not None]
+    if not all(isinstance(a, np.ndarray) for a in given):
+        together = cuda.served(boxes) and all(type(a) is type(boxes) for a in given)
+        if not together or given[-1].dtype.kind not in "iubf":
+            return None
+        return cuda.module(__name__).suppressed(boxes, scores, labels, threshold)
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     sides = np.ascontiguousarray(boxes[order].T)
     groups = np.zeros(len(order), np.int64) if labels is None else labels[order]
@@ -163,6 +186,12 @@ def suppressed(boxes: Array, scores: Array, labels: Array | None, threshold: flo
 
 
 # ---- arrays as the kernels take them
+def _on_device(x: Array, *others: Array | None) -> bool:
+    """Whether CUDA kernels serve these arrays."""
+    same = all(a is None or (type(a) is type(x) and a.dtype == x.dtype) for a in others)
+    return type(x) is not np.ndarray and cuda.served(x) and same
+
+
 def _served(x: Array, *others: Array | None) -> Any:
     """The module of the kernels, where they serve these arrays."""
     dtype = x.dtype

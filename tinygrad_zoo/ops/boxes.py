@@ -68,10 +68,12 @@ def _kept(op: str, boxes: Array, scores: Array, labels: Array | None, iou_thresh
     for name, given in (("scores", scores), ("idxs", labels)):
         if given is not None and given.shape != boxes.shape[:1]:
             raise ShapeError(f"{op}: expected {name} of shape ({len(boxes)},), one a box, got {given.shape}")
+    wide = widened(boxes)
+    kept = kernels.suppressed(wide, scores, labels, iou_threshold)
+    if kept is not None:
+        return kept
     of_each = None if labels is None else to_host(labels)
-    host = to_host(widened(boxes))
-    kept = kernels.suppressed(host, to_host(scores), of_each, iou_threshold)
-    return kept if host is boxes else namespace(boxes).asarray(kept)
+    return namespace(boxes).asarray(kernels.suppressed(to_host(wide), to_host(scores), of_each, iou_threshold))
 
 
 def _kept_by_pairs(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -> Any:
@@ -95,8 +97,8 @@ def _kept_by_pairs(boxes: Any, scores: Any, labels: Any, iou_threshold: float) -
 def nms(boxes: Array, scores: Array, *, iou_threshold: float) -> Array:
     """Non-maximum suppression: the indices of the boxes kept, from the highest score down; of equal ones the first.
 
-    One after the other, a box is kept unless its `box_iou` with a kept one exceeds `iou_threshold`. Boxes (N, 4) and
-    scores (N,) are read back from a device.
+    One after the other, a box of (N, 4) is kept unless its `box_iou` with a kept one exceeds `iou_threshold`. From a
+    device one number is read back, how many are kept.
 
     >>> boxes = tz.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.5], [5.0, 5.0, 6.0, 6.0]])
     >>> tz.nms(boxes, tz.tensor([0.5, 0.9, 0.7]), 0.5).tolist()

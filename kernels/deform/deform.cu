@@ -94,8 +94,8 @@ struct Pixels {
   __device__ T d() const { return bottom && right ? at[width + 1] : T(0); }
 };
 
-// ---- the gradients of offsets and masks, from those of the columns, `pulled`. A block makes 32 places of one tap;
-// its warps share the channels, and the first adds up what they found: Σ pulled · pixel, for each of the four pixels.
+// ---- columns. A thread makes one sample, for CHANNELS channels; neighbouring threads have neighbouring places, so
+// that they write side by side, and mostly read so.
 extern "C" __global__ void sampled(const T* x, const T* offset, const T* mask, int masked, T* out, EACH(ARGUMENT)) {
   Sizes s = {EACH(NAME)};
   int all = s.all_places(), tiles = quotient_up(all, blockDim.x), block = blockIdx.x / tiles;

@@ -27,7 +27,12 @@ BALANCE = 1e-9  # how far the two sums of masses may be apart, of their size
 
 
 class Transport(NamedTuple):
-    """A plan (n, m), what it costs, and the potentials (f, g) that prove it optimal."""
+    """A plan (n, m), what it costs, and the potentials (f, g) that prove it optimal.
+
+    >>> found = emd([1, 1], [1, 1], [[0, 3], [3, 4]])
+    >>> found.plan.tolist(), found.value, float(sum(map(sum, found.potentials)))
+    ([[1.0, 0.0], [0.0, 1.0]], 4.0, 4.0)
+    """
 
     plan: Array
     value: float
@@ -252,7 +257,12 @@ class Optimality(NamedTuple):
 def optimality(
     p: ArrayLike, q: ArrayLike, D: ArrayLike, plan: ArrayLike, potentials: tuple[ArrayLike, ArrayLike]
 ) -> Optimality:
-    """Check a plan and potentials against the problem, without solving it: O(n m). ValueError as for `emd`."""
+    """Check a plan and potentials against the problem, without solving it: O(n m). ValueError as for `emd`.
+
+    >>> found = optimality([1, 1], [1, 1], [[0, 1], [1, 0]], [[0, 1], [1, 0]], ([0, 0], [0, 0]))
+    >>> found.marginals, found.infeasibility, found.gap  # a plan and potentials, but 1 too dear for each unit
+    (0.0, 0.0, 1.0)
+    """
     supply, demand, cost = _problem("optimality", p, q, D)
     moved, f, g = (np.asarray(given, np.float64) for given in (plan, *potentials))
     if (moved.shape, f.shape, g.shape) != (cost.shape, supply.shape, demand.shape):
@@ -273,7 +283,12 @@ def optimality(
 
 
 class Farkas(NamedTuple):
-    """Either x >= 0 with A x = b, or y with Aᵀ y <= 0 and b·y > 0; the other one is None."""
+    """Either x >= 0 with A x = b, or y with Aᵀ y <= 0 and b·y > 0; the other one is None.
+
+    >>> found = farkas_certificate([[1, 1]], [-1])
+    >>> found.x is None, found.holds([[1, 1]], [-1]), found.holds([[1, 1]], [1])  # the last has a solution
+    (True, True, False)
+    """
 
     x: list[Fraction] | None
     y: list[Fraction] | None

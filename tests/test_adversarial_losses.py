@@ -76,7 +76,7 @@ def test_js_is_log_2_for_all_disjoint_supports_so_no_gradient_says_which_way() -
 
 
 def test_minimax_gradients_vanish_where_the_discriminator_is_sure() -> None:
-    for loss, expected in (("minimax", -1 / (1 + math.exp(10))), ("non_saturating", 1 / (1 + math.exp(10)) - 1)):
+    for loss, expected in (("minimax", -1 / (1 + math.exp(10))), ("ns", 1 / (1 + math.exp(10)) - 1)):
         logit = tz.tensor([-10.0], "float64", requires_grad=True)  # of a sample that fools nobody
         gan_generator(logit, loss=loss).backward()  # type: ignore[arg-type]
         assert logit.grad.item() == pytest.approx(expected, rel=1e-12)
@@ -198,15 +198,18 @@ def test_the_penalty_and_its_parameter_gradients_are_those_of_torch(shape: tuple
 # ---- errors
 def test_errors() -> None:
     x = tz.zeros(3, 2)
-    with pytest.raises(UsageError, match="expected loss to be 'non_saturating' or 'minimax', got 'ns'"):
-        gan_generator(x, loss="ns")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="expected loss to be 'ns' or 'minimax', got 'hinge'"):
+        gan_generator(x, loss="hinge")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match=r"expected real and fake \(N, …\) alike, got \(3, 2\) and \(2, 2\)"):
         gradient_penalty(lambda x: x, x, x[:2], epsilon=tz.zeros(3))
     with pytest.raises(ShapeError, match=r"an epsilon for each of 3 samples, \(3,\), got \(\)"):
         gradient_penalty(lambda x: x, x, x, epsilon=0.5)
+    for critic in (lambda x: x, lambda x: x.sum(), lambda x: x.sum(axis=0)):
+        with pytest.raises(ShapeError, match=r"expected a critic of one number a sample, \(3,\) or \(3, 1\), got \("):
+            gradient_penalty(critic, x, x, epsilon=tz.zeros(3))
     with pytest.raises(DTypeError, match=r"gradient_penalty: rng .* write rng=numpy\.random\.default_rng\(0\)"):
         gradient_penalty(lambda x: x, x, x)
-    normalised = nn.Sequential(nn.Linear(2, 4, rng=np.random.default_rng(0)), nn.BatchNorm1d(4))
+    normalised = nn.Sequential(nn.Linear(2, 1, rng=np.random.default_rng(0)), nn.BatchNorm1d(1))
     with pytest.raises(UsageError, match=r"gradient_penalty: 1 is batch normalisation, .* write LayerNorm"):
         gradient_penalty(normalised, x, x, epsilon=tz.zeros(3))
     gradient_penalty(normalised.eval(), x, x, epsilon=tz.zeros(3))

@@ -12,7 +12,7 @@ import oracles
 import tinygrad_zoo as tz
 from bars import report
 from tinygrad_zoo import nn, ops
-from tinygrad_zoo.errors import ShapeError
+from tinygrad_zoo.errors import DTypeError, ShapeError
 from tinygrad_zoo.models.perceptron import fold_bias, threshold_sweep
 from tinygrad_zoo.models.perceptron.bias import (
     FEATURE,
@@ -43,6 +43,10 @@ def test_a_bias_is_a_weight_on_a_constant_input() -> None:
     check_gradients(fold_bias, tz.tensor(rng(2).standard_normal((3, 4))), tz.tensor(rng(3).standard_normal(3)), order=1)
     with pytest.raises(ShapeError, match=r"fold_bias: expected weight \(out, in\) and bias \(out,\)"):
         fold_bias(layer.weight, np.zeros(4))
+    assert fold_bias(layer.weight.tolist(), layer.bias.tolist()).shape == (3, 5)
+    free = nn.Linear(4, 3, bias=False, rng=rng())
+    with pytest.raises(DTypeError, match=r"fold_bias: expected bias \(out,\), got None: .* write that"):
+        fold_bias(free.weight, free.bias)
 
 
 def test_a_higher_threshold_fires_less() -> None:

@@ -24,9 +24,9 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def made(kind: Kind, K: int = 6, classes: int = 3, width: int = 8) -> Any:
+def made(kind: Kind, K: int = 6, shape: tuple[int, int] = (4, 4)) -> Any:
     """In float64, its parameters drawn so wide that every code matters."""
-    prior = CodePrior(kind, K=K, classes=classes, width=width, layers=2, rng=rng()).to("float64").eval()
+    prior = CodePrior(kind, K=K, shape=shape, classes=3, width=8, layers=2, rng=rng()).to("float64").eval()
     for x in prior.parameters():
         x.data = 0.3 * rng(x.size).standard_normal(x.shape)
     return prior
@@ -84,10 +84,19 @@ def test_samples_have_the_distribution(kind: Kind) -> None:
     assert np.abs(surprise.mean(axis=0)).max() < 5 * surprise.std() / np.sqrt(n)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_of_another_shape(kind: Kind) -> None:
+    """All 64 maps of 2 x 3 bits have the probability 1, and those that are drawn are of that shape."""
+    prior = made(kind, K=2, shape=(2, 3))
+    maps = np.array(list(np.ndindex((2,) * 6))).reshape(-1, 2, 3)
+    assert prior.log_prob(maps, np.full(64, 1)).exp().sum().item() == pytest.approx(1, rel=1e-12)
+    assert prior.sample(Y, rng=rng()).shape == (5, 2, 3)
+
+
 def test_another_kind_is_refused() -> None:
     kind: Any = "lstm"
     with pytest.raises(UsageError, match='kind must be "pixelcnn" or "transformer", got \'lstm\''):
-        CodePrior(kind, K=4, classes=2, width=8, layers=1, rng=rng())
+        CodePrior(kind, K=4, shape=(4, 4), classes=2, width=8, layers=1, rng=rng())
 
 
 # ---- the two stages

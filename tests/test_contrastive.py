@@ -226,6 +226,10 @@ def test_errors() -> None:
         nce_loss(x, x, x, x, k=0)
     with pytest.raises(ShapeError, match=r"score_neg has shape \(2,\) and logq_neg \(3,\)"):
         nce_loss(x, x, x, np.zeros(3), k=1)
+    column, of_its_own = x[:, None], np.zeros((2, 3))
+    for pos, neg, log_z in ((x, of_its_own, column), (column, of_its_own, x), (x, x, x), (x, of_its_own, np.zeros(1))):
+        with pytest.raises(ShapeError, match=r"nce_loss: log_z \(.*\) is one a row, with score_pos \(N,\)"):
+            nce_loss(pos, neg, pos, neg, k=3, log_z=log_z)
     for wrong in ([0.5, 0.6], [], [-0.5, 1.5]):
         with pytest.raises(UsageError, match="expected probabilities"):
             NoiseDistribution(wrong)

@@ -15,6 +15,7 @@ import tinygrad_zoo as tz
 from tinygrad_zoo import nn
 from tinygrad_zoo.data import Split
 from tinygrad_zoo.distributions import Independent, Normal
+from tinygrad_zoo.errors import UsageError
 from tinygrad_zoo.models.latent import vae
 from tinygrad_zoo.models.latent.cvae import CVAE, RECIPE
 from tinygrad_zoo.models.latent.recognition import recognised
@@ -72,6 +73,19 @@ def test_the_bounds_use_each_image_s_own_class() -> None:
         again = model.reconstruct(X, Y).numpy()
         np.testing.assert_allclose(model.reconstruct(X[order], Y[order]).numpy(), again[order], rtol=1e-12)
         assert np.abs(model.reconstruct(X, (Y + 1) % 4).numpy() - again).max() > 1e-2
+
+
+def test_a_class_that_was_forgotten_is_asked_for() -> None:
+    model = made()
+    for call in (
+        lambda: model.elbo(X, rng=rng()),
+        lambda: model.sample(3, rng=rng()),
+        lambda: model.reconstruct(X),
+        lambda: model.decode(tz.tensor(np.zeros((9, 3)))),
+        lambda: model.elbo(X, Y, Y, rng=rng()),
+    ):
+        with pytest.raises(UsageError, match=r"CVAE: .* classes y \(N,\), got [02]: write elbo\(x, y, rng=rng\)"):
+            call()
 
 
 def test_samples_are_of_the_class_that_is_asked_for() -> None:

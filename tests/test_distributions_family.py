@@ -59,7 +59,7 @@ class Family:
     torch: Callable[..., Any] | None = None  # of tensors; None where PyTorch has none
     scipy: Callable[..., Any] | None = None
     moments: bool = True  # mean, variance and entropy have closed forms
-    smooth: bool = True  # log_prob has derivatives in x and in the parameters at x
+    onto: Callable[[Any], Any] = lambda x: x  # the support, from close by: differences would leave it
     draws: tuple[Any, ...] = field(default=())  # the parameters of one distribution, for samples
     cdf: Any = None  # of that one, for them
 
@@ -102,7 +102,13 @@ FAMILY: dict[str, Family] = {
         REAL,
         lambda a, b: td.MultivariateNormal(a, scale_tril=b),
     ),
-    "Dirichlet": Family(Dirichlet, (SHAPE[:, 0],), SIMPLEX, lambda a: td.Dirichlet(a)),
+    "Dirichlet": Family(
+        Dirichlet,
+        (SHAPE[:, 0],),
+        SIMPLEX,
+        lambda a: td.Dirichlet(a),
+        onto=lambda x: x / x.sum(axis=-1, keepdims=True),
+    ),
     "Bernoulli logits": Family(lambda a: Bernoulli(logits=a), (LOGITS,), BITS, lambda a: td.Bernoulli(logits=a)),
     "Bernoulli probs": Family(Bernoulli, (PROBS,), BITS, lambda a: td.Bernoulli(a)),
     "Categorical logits": Family(
@@ -224,6 +230,38 @@ def test_there_is_no_density_outside(distribution: Distribution, outside: list[f
     assert (x.grad.numpy()[:-1] == 0).all() and np.isfinite(x.grad.numpy()).all()
 
 
+def test_a_dirichlet_has_no_density_off_the_simplex() -> None:
+    """Nor do its gradients become NaN there; rounding, of however many values, is no way off."""
+    x = tz.tensor([[0.2, 0.2, 0.2], [1.2, -0.1, -0.1], [0.5, 0.6, -0.1], [0.2, 0.3, 0.5]], requires_grad=True)
+    log_prob = Dirichlet([0.5, 3.0, 1.0]).log_prob(x)
+    assert (log_prob.numpy()[:-1] == -np.inf).all() and np.isfinite(log_prob.numpy()[-1])
+    (log_prob[-1] + 0 * x.sum()).backward()
+    assert (x.grad.numpy()[:-1] == 0).all() and np.isfinite(x.grad.numpy()).all()
+    many = Dirichlet(np.ones(5000, np.float32))
+    assert np.isfinite(many.log_prob(many.sample((20,), rng=rng())).numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "said"),
+    [
+        (Bernoulli(0.5), 16.0, r"Bernoulli: expected values in 0\.\.1, got some from 16\.0 to 16\.0: make bits"),
+        (Bernoulli(0.5), -0.1, r"Bernoulli: expected values in 0\.\.1"),
+        (Bernoulli(0.5), np.nan, r"Bernoulli: expected values in 0\.\.1"),
+        (Independent(Bernoulli([0.5, 0.5]), 1), [0.0, 2.0], r"Bernoulli: .* got some from 0\.0 to 2\.0"),
+        (Categorical(np.ones(3)), [-1, 1], r"Categorical: .* 0\.\.2, got some from -1 to 1: .*0 <= k < 3"),
+        (Categorical(np.ones(3)), 3, r"Categorical: expected values in 0\.\.2, got some from 3 to 3"),
+    ],
+)
+def test_what_no_sample_can_be_is_refused(distribution: Distribution, value: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        distribution.log_prob(value)
+
+
+def test_a_bit_between_is_both_in_proportion() -> None:
+    half = Bernoulli(probs=0.2)
+    assert half.log_prob(0.5).item() == pytest.approx((np.log(0.2) + np.log(0.8)) / 2, rel=1e-6)
+
+
 @pytest.mark.oracle("torch")
 @pytest.mark.parametrize("name", [name for name, member in FAMILY.items() if member.torch])
 def test_values_and_gradients_of_torch(name: str) -> None:
@@ -260,7 +298,7 @@ def test_gradients(name: str) -> None:
     fitting = member.x[:1, : len(small[0])] if np.ndim(small[0]) == 3 else member.x[:1]
     continuous = name not in DISCRETE | {"Independent of bits"}
     if continuous:
-        check_gradients(lambda x, *p: member.make(*p).log_prob(x), fitting, *small)
+        check_gradients(lambda x, *p: member.make(*p).log_prob(member.onto(x)), fitting, *small)
     else:
         check_gradients(lambda *p: member.make(*p).log_prob(fitting), *small)
     if name not in WITHOUT_ENTROPY:
@@ -344,6 +382,14 @@ def test_concrete_samples_approach_the_discrete_ones_as_the_temperature_falls() 
         counts = np.bincount(y.argmax(axis=-1), minlength=3)
         assert stats.chisquare(counts, 5000 * p).pvalue > 1e-3  # the largest is a sample of p at any temperature
     assert np.abs(y - 1 / 3).max() < 0.05  # and near uniform when it is high
+
+
+@pytest.mark.parametrize("kind", [LogitRelaxedBernoulli, RelaxedBernoulli, RelaxedOneHotCategorical])
+def test_a_temperature_loses_no_gradient_in_silence(kind: Any) -> None:
+    t = tz.tensor(0.5, requires_grad=True)
+    with pytest.raises(GradientError, match=rf"{kind.__name__}: temperature .* write temperature=float\(t\)"):
+        kind(t, probs=[0.2, 0.8])
+    assert kind(t.detach(), probs=[0.2, 0.8]).temperature == kind(float(t), probs=[0.2, 0.8]).temperature == 0.5
 
 
 # ---- on a device

@@ -428,6 +428,15 @@ def test_errors() -> None:
         Compose([Reverse(2), Reverse(3)])
     with pytest.raises(DTypeError, match=r"write rng=numpy\.random\.default_rng\(0\)"):
         RealNVP(2, 8, 2)
+    for model in (RealNVP, NICE):
+        for count in (0, 1):
+            with pytest.raises(UsageError, match=f"{model.__name__}: expected n_coupling >= 2, .* got {count}"):
+                model(2, 8, count, rng=rng())
+    flat = PlanarFlow(2, rng=rng())
+    flat.w.data[...] = 0
+    for call in (flat, flat.inverse):
+        with pytest.raises(UsageError, match="PlanarFlow: w is 0"):
+            call(np.ones((3, 2), np.float32))
     with pytest.raises(UsageError, match=r"each of 0\.\.2 once, got \[0, 0, 2\]"):
         Permutation([0, 0, 2])
     with pytest.raises(ShapeError, match="use Independent"):

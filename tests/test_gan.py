@@ -14,8 +14,9 @@ import oracles
 import tinygrad_zoo as tz
 from tinygrad_zoo import nn, optim
 from tinygrad_zoo.data import eight_gaussians
+from tinygrad_zoo.errors import UsageError
 from tinygrad_zoo.losses import gan_discriminator
-from tinygrad_zoo.models.adversarial import gan, ring, wgan_clip, wgan_gp
+from tinygrad_zoo.models.adversarial import GAN, gan, ring, wgan_clip, wgan_gp
 from tinygrad_zoo.recipe import State, find
 from tinygrad_zoo.training import fit
 
@@ -77,11 +78,50 @@ def test_a_trained_discriminator_is_p_over_p_plus_p_g() -> None:
     assert np.abs(found - p / (p + p_g))[dense].max() <= 0.05 and dense.sum() > 100
 
 
+# ---- any two networks
+def test_losses_of_a_gan_of_other_networks() -> None:
+    """Of images, by convolutions: what it minimises are the losses of the logits, and samples are constants to D."""
+    draw = rng(0)
+    generator = nn.Sequential(nn.Linear(3, 16, rng=draw), nn.Unflatten(1, (1, 4, 4)))
+    discriminator = nn.Sequential(nn.Conv2d(1, 2, 3, rng=draw), nn.Flatten(), nn.Linear(8, 1, rng=draw))
+    x, z = (tz.tensor(draw.standard_normal(shape), "float32") for shape in ((5, 1, 4, 4), (5, 3)))
+    for loss in ("ns", "minimax", "wasserstein"):
+        model = GAN(generator, discriminator, loss)  # type: ignore[arg-type]
+        fake = model(z)
+        real_scores, scores = discriminator(x).numpy(), discriminator(fake).numpy()
+        of_d = {"wasserstein": scores.mean() - real_scores.mean()}
+        of_d = of_d.get(loss, np.logaddexp(0, -real_scores).mean() + np.logaddexp(0, scores).mean())
+        of_g = {"ns": np.logaddexp(0, -scores), "minimax": -np.logaddexp(0, scores), "wasserstein": -scores}[loss]
+        d_loss, g_loss = model.discriminator_loss(x, fake), model.generator_loss(fake)
+        assert d_loss.item() == pytest.approx(of_d, rel=1e-5) and g_loss.item() == pytest.approx(of_g.mean(), rel=1e-5)
+        for network in (generator, discriminator):
+            network.zero_grad()
+        d_loss.backward()
+        assert all(p.grad is None for p in generator.parameters())
+        assert all(p.grad is not None for p in discriminator.parameters())
+        g_loss.backward()
+        assert all(np.abs(p.grad.numpy()).max() > 0 for p in generator.parameters())
+    assert GAN(generator, discriminator).loss == "ns" and "GAN(loss='ns')" in repr(GAN(generator, discriminator))
+    with pytest.raises(UsageError, match="GAN: expected loss to be 'ns' or 'minimax' or 'wasserstein', got 'hinge'"):
+        GAN(generator, discriminator, "hinge")  # type: ignore[arg-type]
+
+
+def test_the_figures_curves_are_the_two_reasons_to_leave_minimax() -> None:
+    logits = np.linspace(-12, 12, 49)
+    d = 1 / (1 + np.exp(-logits))
+    np.testing.assert_allclose(gan.slopes(logits, "minimax"), d, rtol=1e-12)
+    np.testing.assert_allclose(gan.slopes(logits, "ns"), 1 - d, rtol=1e-9)
+    shifts = np.array([0.25, 1.0, 1.7, 3.0])
+    blind, distance = gan.apart(shifts)
+    np.testing.assert_allclose(blind, np.minimum(shifts, 1) * math.log(2), rtol=1e-9)
+    np.testing.assert_allclose(distance, shifts, rtol=1e-9)
+
+
 # ---- who is updated when
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_each_update_moves_one_network(name: str) -> None:
     """Neither the critic's update, with samples for data, reaches the generator, nor the other way round."""
-    for still, mover in (("generator", "critic"), ("critic", "generator")):
+    for still, mover in (("generator", "discriminator"), ("discriminator", "generator")):
         state, batch = prepared(SYSTEMS[name])
         for optimizer_name, optimizer in state.optimizers.items():
             if (optimizer_name == "generator") == (still == "generator"):
@@ -101,7 +141,9 @@ def test_samples_come_to_the_critics_update_without_their_graph(name: str) -> No
     """So that a step sends one gradient through the generator, and n_critic + 1 through the critic."""
     updates = {"d_steps": 3} if name == "gan" else {"n_critic": 3}
     state, batch = prepared(SYSTEMS[name], **updates)
-    counts = dict.fromkeys(("generator", "critic"), 0)
+    # One that is smooth, as ReLU's is not: a penalty of its slopes would have a gradient in the samples, too.
+    state.model.discriminator = nn.mlp(2, 16, 1, activation=nn.Tanh, rng=rng())
+    counts = dict.fromkeys(("generator", "discriminator"), 0)
 
     def counting(network: str) -> Any:
         def hook(gradient: Any) -> None:
@@ -112,15 +154,15 @@ def test_samples_come_to_the_critics_update_without_their_graph(name: str) -> No
     for network in counts:
         next(iter(getattr(state.model, network).parameters())).register_hook(counting(network))
     SYSTEMS[name].RECIPE.step(state, batch)
-    assert counts["generator"] == 1 and counts["critic"] == 3 + 1
+    assert counts["generator"] == 1 and counts["discriminator"] == 3 + 1
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_critic_judges_each_point_by_itself(name: str) -> None:
     """No statistics of the batch are shared between data and samples."""
     state, (x,) = prepared(SYSTEMS[name])
-    together = state.model.critic(x).numpy()
-    alone = np.concatenate([state.model.critic(x[i : i + 1]).numpy() for i in range(len(x))])
+    together = state.model.discriminator(x).numpy()
+    alone = np.concatenate([state.model.discriminator(x[i : i + 1]).numpy() for i in range(len(x))])
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
 
 

@@ -113,6 +113,21 @@ def test_leave_one_out_takes_most_of_the_variance() -> None:
     assert plain / 5 >= 3 * left_out  # of five samples each
 
 
+def test_a_baseline_is_no_broader_than_the_batch() -> None:
+    """(B, 1) beside (n, B) would weigh each sample by the baselines of all: a number, (B,) or (n, B) do not."""
+    normal, n = Normal(tz.tensor(np.zeros(3), requires_grad=True), 1.0), 2
+    f = lambda z: z * z + 1.0
+    said = r"score_function: baseline is .* the batch \(3,\), .* a sample \(2, 3\), got"
+    for shape in ((3, 1), (1, 3), (2, 1), (2,), (4,), (1, 2, 3)):
+        with pytest.raises(ShapeError, match=said):
+            estimators.score_function(f, normal, n, baseline=np.ones(shape), rng=rng())
+    z = normal.sample((n,), rng=rng())
+    expected = ((f(z) - 1.0) * normal.log_prob(z)).mean(axis=0).numpy()
+    for ones in (1.0, np.ones(1), np.ones(3), tz.ones(n, 3, dtype="float64")):
+        found = estimators.score_function(f, normal, n, baseline=ones, rng=rng())
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
 # ---- against the pathwise estimator: f = z² of z ~ N(2, 1)
 def normal_estimates(estimate: Callable[..., Any], f: Any, mu: float = 2.0, n: int = 100_000) -> Any:
     loc = tz.tensor(np.full(n, mu), requires_grad=True)
@@ -136,6 +151,22 @@ def test_variances_of_a_shifted_square() -> None:
     shifted = normal_estimates(estimators.score_function, lambda z: ops.square(z - 1.0), 2.5)
     assert shifted.var() == pytest.approx(1.5**4 + 14 * 1.5**2 + 15, rel=0.05)
     assert normal_estimates(estimators.pathwise, lambda z: ops.square(z - 1.0), 2.5).var() == pytest.approx(4, rel=0.05)
+
+
+def test_a_control_variate_takes_variance_and_adds_no_bias() -> None:
+    """f = z³ at N(μ, 1), less its Taylor polynomial c of degree 2, plus E c: what is left has the variance 96."""
+    mu = 2.0
+
+    def estimate(f: Any, q: Normal, rng: np.random.Generator) -> Any:
+        c = lambda z: mu**3 + 3 * mu**2 * (z - mu) + 3 * mu * (z - mu) ** 2
+        rest = estimators.score_function(lambda z: f(z) - c(z), q, rng=rng)
+        return rest + mu**3 + 3 * mu**2 * (q.mean - mu) + 3 * mu * ((q.mean - mu) ** 2 + q.variance)
+
+    plain, controlled = (normal_estimates(by, lambda z: z**3, mu) for by in (estimators.score_function, estimate))
+    for found in (plain, controlled):
+        assert abs(found.mean() - (3 * mu**2 + 3)) < 3 * found.std() / np.sqrt(len(found))
+    assert controlled.var() == pytest.approx(96, rel=0.2)  # of ε⁴
+    assert plain.var() >= 10 * controlled.var()
 
 
 @pytest.mark.oracle("torch")

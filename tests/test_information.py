@@ -264,7 +264,10 @@ def test_errors() -> None:
     for wrong in (np.zeros((2, 3)), np.zeros(4), np.zeros((1, 1))):
         with pytest.raises(ShapeError, match=r"pair_scores: expected scores \(N, N\) with N >= 2"):
             pair_scores(wrong)
-    with pytest.raises(ShapeError, match="dv_bound: expected scores of pairs and of unpaired"):
-        dv_bound(np.zeros(2), np.zeros(0))
+    matrix = np.zeros((3, 3))
+    for bound in (dv_bound, nwj_bound, jsd_bound):
+        for pair in ((np.zeros(2), np.zeros(0)), (matrix, matrix), (np.zeros(3), matrix), (matrix, np.zeros(3))):
+            with pytest.raises(ShapeError, match=rf"write {bound.__name__}\(\*pair_scores\(scores\)\)"):
+                bound(*pair)
     with pytest.raises(ShapeError, match=r"infonce_bound: expected scores \(N, N\), got \(2, 3\)"):
         infonce_bound(np.zeros((2, 3)))

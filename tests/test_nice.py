@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_zoo as tz
-from tinygrad_zoo import nn
+from tinygrad_zoo import nn, optim
 from tinygrad_zoo.data import batches, digits
 from tinygrad_zoo.distributions import Independent, MultivariateNormal, Normal
 from tinygrad_zoo.errors import UsageError
@@ -87,6 +87,21 @@ def test_every_coordinate_depends_on_every_other() -> None:
         jacobian = tz.jacobian(lambda row, model=model: model(row.reshape(1, 4))[0][0])(tz.tensor(np.ones(4))).numpy()
         full[count] = bool((np.abs(jacobian) > 1e-12).all())
     assert full == {2: False, 3: True}
+
+
+def test_the_scales_find_a_wasted_dimension() -> None:
+    """The last of five coordinates hardly varies: its scale becomes the largest, and all of them make up for it."""
+    draw = np.random.default_rng(0)
+    x = (draw.standard_normal((256, 5)) * [1, 1, 1, 1, 0.02]).astype(np.float32)
+    model = NICE(5, 8, 3, "gaussian", rng=draw)
+    adam = optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(120):
+        adam.zero_grad()
+        (-model.log_prob(x).mean()).backward()
+        adam.step()
+    scales = model.transforms[-1].log_scale.numpy()
+    assert scales.argmax() == 4 and scales[4] > 2 + scales[:4].max()
+    assert scales.sum() == pytest.approx(-np.log(0.02), abs=0.3)  # couplings keep volumes
 
 
 def test_priors_have_unit_variance() -> None:

@@ -37,6 +37,18 @@ def test_the_unit_fires_above_its_threshold_and_not_on_it() -> None:
     assert unit(np.array([[1.0], [1.5], [np.nextafter(1.5, 2)], [-4.0]]))[:, 0].tolist() == [0, 0, 1, 0]
 
 
+def test_a_signed_unit_says_minus_one_for_zero() -> None:
+    """The variant ±1, which the rule moves alike."""
+    unit = nn.ThresholdUnit(1, signed=True)
+    unit.weight.data, unit.bias.data = np.array([[2.0]]), np.array([-3.0])
+    assert unit(np.array([[1.0], [1.5], [1.6]]))[:, 0].tolist() == [-1, -1, 1]
+    assert repr(unit) == "ThresholdUnit(1, 1, signed=True)  # 2 parameters"
+    x, y = species(0)
+    signed, plain = Perceptron(4, signed=True).fit(x, y), Perceptron(4).fit(x, y)
+    assert np.array_equal(signed.coef_, plain.coef_)
+    assert np.array_equal(signed(x).numpy()[:, 0], y) and np.array_equal(plain(x).numpy()[:, 0], y > 0)
+
+
 def test_no_gradient_comes_through_the_threshold() -> None:
     """Its derivative is 0 almost everywhere, so backpropagation has nothing to say to the layers below."""
     first, unit = nn.Linear(3, 4, rng=rng()).to("float64"), nn.ThresholdUnit(4, 2).to("float64")
@@ -174,6 +186,17 @@ def test_the_hard_margin_has_a_certificate_and_is_that_of_sklearn() -> None:
     assert margin == pytest.approx(1 / np.linalg.norm(machine.coef_), rel=1e-5)
     assert hard_margin(CORNERS, 2 * PARITY - 1)[0] == 0
     assert hard_margin(*species(1))[0] == 0
+
+
+def test_the_hard_margin_takes_labels_as_fit_does() -> None:
+    x, y = species(0)
+    margin, radius = hard_margin(x, y)
+    assert hard_margin(x, y > 0) == hard_margin(x.tolist(), (y > 0).astype(int)) == (margin, radius) and margin > 0
+    with pytest.raises(UsageError, match=r"hard_margin: expected labels 0 and 1, or -1 and 1, got .*: write np"):
+        hard_margin(x, iris()[1])
+    for wrong in ((x, y[:-1]), (x[:, 0], y), (x[:0], y[:0]), (x, y[:, None])):
+        with pytest.raises(ShapeError, match=r"hard_margin: expected x \(N >= 1, n_features\) and y \(N,\), got"):
+            hard_margin(*wrong)
 
 
 # ---- what is not separable

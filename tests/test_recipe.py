@@ -94,6 +94,16 @@ def test_a_bar_judges_its_statistic_over_runs(bar: Bar, text: str, value: float,
     assert (bar.text, bar.value(*runs), bar.holds(*runs)) == (text, value, holds)
 
 
+def test_a_bar_of_several_conditions_needs_all_of_them() -> None:
+    bar = Bar(metric="x", at_most=2.0, seeds=2, also=(Bar(metric="y", at_least=1.0, statistic="median", seeds=2),))
+    assert bar.text == "x ≤ 2 (max of 2 seeds), y ≥ 1 (median of 2 seeds)"
+    assert bar.holds({"x": 2.0, "y": 0.5}, {"x": 1.0, "y": 1.5})
+    assert not bar.holds({"x": 2.0, "y": 0.0}, {"x": 1.0, "y": 1.5})
+    assert not bar.holds({"x": 2.5, "y": 1.0}, {"x": 1.0, "y": 1.5})
+    with pytest.raises(UsageError, match="seeds=3"):
+        Bar(metric="x", at_most=2.0, seeds=3, also=(Bar(metric="y", at_least=1.0),))
+
+
 @pytest.mark.parametrize("bound", ["at_most", "at_least"])
 def test_nan_meets_no_bar(bound: str) -> None:
     for statistic in ("max", "min", "median", "mean"):

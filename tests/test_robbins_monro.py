@@ -140,6 +140,43 @@ def test_an_update_of_sgd_is_a_step_of_robbins_monro() -> None:
     np.testing.assert_allclose(w.numpy(), last(robbins_monro(gradient, np.zeros(x.shape[1]), steps, 200)), rtol=1e-10)
 
 
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_the_relative_error_of_a_gradient_is_within_its_bound(loss: Any) -> None:
+    """δ = ‖∇̃f − ∇f‖ / ‖∇f‖ ≤ ‖∇̃f − ∇f‖ / (c ‖w − w*‖): small far from w*, without bound close to it."""
+    config = sgd.Settings(loss=loss)
+    split = sgd.RECIPE.data(config, np.random.default_rng(0))
+    state = tz.recipe.State(
+        config=config, seed=0, rng=np.random.default_rng(1), data=split,
+        model=sgd.RECIPE.build(config, split, np.random.default_rng(0)).model, optimizers={}, schedules={}, extras={},
+        device="cpu",
+    )  # fmt: skip
+    away, errors, bound = sgd.gradient_errors(state)
+    assert (errors <= bound).all() and errors[0] > 100 * errors[-1]
+    np.testing.assert_allclose(away[[0, -1]] / np.linalg.norm(state.model.best.numpy()), [1e-3, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "a", "n", "near"), [(1, 8.0, 4000, 0.2), (16, 8.0, 1000, 0.12), (143, 30.0, 400, 3e-3)]
+)
+def test_linear_regression_by_sgd_ends_at_lstsq(size: int, a: float, n: int, near: float) -> None:
+    """optim.SGD by steps a/(k + 100), on one example at a time, some, or all."""
+    x, y = sgd.RECIPE.data(sgd.Settings(loss="squared"), np.random.default_rng(0)).train
+    expected, _, _, _ = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), y, rcond=None)
+    layer, draw = tz.nn.Linear(x.shape[1], 1, rng=np.random.default_rng(0)), np.random.default_rng(2)
+    steps, optimizer = PowerSteps(a, 1.0, shift=100.0), optim.SGD(layer.parameters(), lr=1.0)
+    schedule = optim.LambdaLR(optimizer, lambda k: steps(k + 1))
+    for _ in range(n):
+        some = draw.permutation(len(x))[:size]
+        optimizer.zero_grad()
+        sgd.penalised(layer, tz.tensor(x[some]), tz.tensor(y[some]), "squared").backward()
+        optimizer.step()
+        schedule.step()
+    found = np.append(layer.weight.numpy(), layer.bias.numpy())
+    distance = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    print(f"{size} of {len(x)}: {distance:.4f}")
+    assert len(x) == 143 and distance < near
+
+
 def test_the_averaging_sets_differ_in_nothing_else(tmp_path: Path) -> None:
     """On a batch that is all of the data, BGD and MBGD do the same."""
     config = dataclasses.replace(sgd.RECIPE.config, steps=5)

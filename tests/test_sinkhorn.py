@@ -16,6 +16,7 @@ from tinygrad_zoo import optimal_transport
 from tinygrad_zoo.errors import DTypeError, ShapeError, UsageError
 from tinygrad_zoo.optimal_transport import emd, energy_distance, sinkhorn, sliced_wasserstein, wasserstein_1d
 from tinygrad_zoo.testing import check_gradients
+from tinygrad_zoo.testing.cupysim.transfers import forbid_sync
 
 ot = oracles.load("ot")
 
@@ -88,7 +89,9 @@ def test_every_iteration_raises_the_dual_bound_and_meets_the_columns() -> None:
 def test_gradients_flow_through_the_iterations() -> None:
     p, q, D = problem(3, 4)
     for output in (lambda x: x.cost, lambda x: x.regularised + x.potentials[1][0]):
-        check_gradients(lambda p, D, f=output: f(sinkhorn(p, q, D, epsilon=0.3, iterations=2)), p, D, order=2)
+        check_gradients(
+            lambda p, D, f=output: f(sinkhorn(p / p.sum(), q, D, epsilon=0.3, iterations=2)), 2 * p, D, order=2
+        )
 
 
 def test_the_gradient_of_the_regularised_value_is_the_plan() -> None:
@@ -182,6 +185,21 @@ def test_gradients_of_the_distances() -> None:
         )
 
 
+def test_sums_that_differ_by_rounding_are_one_and_whole_costs_leave_masses_whole() -> None:
+    p, q, D = problem(300, 200)
+    for dtype in ("float32", "float64"):
+        masses = [x.astype(dtype) / x.astype(dtype).sum() for x in (p, q)]
+        assert value(sinkhorn(*masses, D.astype(dtype), epsilon=1.0, iterations=2).violation) < 1
+    assert value(sinkhorn([0.5, 0.5], [0.5, 0.5], [[0, 1], [1, 0]], epsilon=0.1).plan.sum()) == pytest.approx(1)
+
+
+def test_masses_on_a_device_are_not_asked() -> None:
+    p, q, D = (tz.tensor(x, device="cupysim") for x in problem())
+    with forbid_sync():
+        found = sinkhorn(p, q, D, epsilon=0.2, iterations=3)
+    np.testing.assert_allclose(found.plan.numpy(), sinkhorn(*problem(), epsilon=0.2, iterations=3).plan.numpy())
+
+
 # ---- errors
 def test_errors() -> None:
     with pytest.raises(
@@ -191,6 +209,13 @@ def test_errors() -> None:
     for epsilon, iterations in ((0.0, 10), (0.1, 0), (float("nan"), 10)):
         with pytest.raises(UsageError, match="without regularisation call emd"):
             sinkhorn([1.0], [1.0], tz.zeros(1, 1), epsilon=epsilon, iterations=iterations)
+    for p, got in (([-0.5, 1.5], "-0.5 to 1.5"), ([np.inf, 0.0], "0 to inf"), ([np.nan, 1.0], "nan to nan")):
+        with pytest.raises(UsageError, match=f"sinkhorn: expected finite masses p >= 0, got {got}"):
+            sinkhorn(p, [1.0], tz.zeros(2, 1), epsilon=0.1)
+    with pytest.raises(UsageError, match=r"p sums to 2\.0 and q to 1\.0: no plan .* write p / p\.sum\(\)"):
+        sinkhorn([1.0, 1.0], [1.0], tz.zeros(2, 1), epsilon=0.1)
+    with pytest.raises(ShapeError, match=r"got \(0,\), \(1,\) and \(0, 1\)"):
+        sinkhorn(np.zeros(0), [1.0], tz.zeros(0, 1), epsilon=0.1)
     with pytest.raises(ShapeError, match=r"expected g of the shape of q, \(1,\), got \(2,\)"):
         sinkhorn([1.0], [1.0], tz.zeros(1, 1), epsilon=0.1, g=tz.zeros(2))
     with pytest.raises(ShapeError, match=r"energy_distance: expected samples \(n >= 1, d\)"):

@@ -81,6 +81,22 @@ def test_stairs_have_no_seam() -> None:
         assert slopes[0] == pytest.approx(slopes[1], rel=1e-9)
 
 
+def test_two_more_maxima_of_two_are_gelu_and_swish_of_their_difference() -> None:
+    """As the doc of `smooth_max` says: with Dirac's function made smooth, ½ (a + b + (a - b) erf) and (a - b) σ + b."""
+    from scipy.special import erf, expit
+
+    a, b = rng(1).standard_normal((2, 200))
+    larger = np.maximum(a, b)
+    for beta in (1.0, 30.0):
+        c = math.sqrt(2) * beta
+        of_erf = 0.5 * (a + b + (a - b) * erf(beta * (a - b)))
+        of_sigmoid = (a - b) * expit(beta * (a - b)) + b
+        np.testing.assert_allclose(b + ops.gelu(c * (a - b)) / c, of_erf, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(b + ops.swish(a - b, beta), of_sigmoid, rtol=1e-12, atol=1e-14)
+        for found in (of_erf, of_sigmoid):
+            assert (found <= larger + 1e-14).all() and (larger - found).max() < 0.3 / beta
+
+
 # ---- extremes
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nothing_overflows(dtype: str) -> None:

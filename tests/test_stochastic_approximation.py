@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import oracles
 import tinygrad_zoo as tz
 from tinygrad_zoo import backend
-from tinygrad_zoo.errors import ShapeError, UsageError
+from tinygrad_zoo.errors import DTypeError, ShapeError, UsageError
 from tinygrad_zoo.stochastic_approximation import (
     PowerSteps,
     RunningMean,
@@ -314,11 +315,26 @@ def test_averaging_reaches_the_least_variance_whatever_the_step() -> None:
     assert n * slow.var() > 1.8 * sigma**2 / c**2
 
 
-def test_dvoretzky() -> None:
-    """Δ ← (1 − α_k) Δ + β_k η_k → 0: robbins_monro of g = w − (β_k/α_k) η_k."""
-    draw = rng(10)
-    w = last(robbins_monro(lambda w: w - draw.standard_normal(w.shape), np.full(500, 50.0), PowerSteps(), 3000))
-    assert math.sqrt((w * w).mean()) == pytest.approx(1 / math.sqrt(3000), rel=0.1)
+@pytest.mark.parametrize(
+    ("p", "q", "goes"),
+    [(1.0, 1.0, True), (0.6, 0.8, True), (2.0, 1.0, False), (1.0, 0.5, False)],  # Σ α_k < ∞; Σ β_k² = ∞
+)
+def test_dvoretzky(p: float, q: float, goes: bool) -> None:
+    """Δ ← (1 − α_k) Δ + β_k η_k → 0 where Σ α_k = ∞ and Σ β_k² < ∞: robbins_monro of g = Δ − (β_k/α_k) η_k."""
+    draw, ks = rng(10), itertools.count(1)
+    alpha, beta = PowerSteps(1.0, p, shift=1.0), PowerSteps(1.0, q)
+
+    def g(delta: Any) -> Any:
+        k = next(ks)
+        return delta - beta(k) / alpha(k) * draw.standard_normal(delta.shape)
+
+    w = last(robbins_monro(g, np.full(500, 50.0), alpha, 3000))
+    mean, variance = 50.0, 0.0
+    for k in range(1, 3001):
+        mean, variance = (1 - alpha(k)) * mean, (1 - alpha(k)) ** 2 * variance + beta(k) ** 2
+    expected = math.sqrt(mean**2 + variance)
+    assert math.sqrt((w * w).mean()) == pytest.approx(expected, rel=0.1)
+    assert (expected < 0.1) is goes
 
 
 def test_what_breaks_a_condition_does_not_converge() -> None:
@@ -430,3 +446,39 @@ def test_errors_of_the_methods() -> None:
         kiefer_wolfowitz(quadratic, 0.0, 0.1, 0.1, 3)
     with pytest.raises(ShapeError, match="spsa: expected points"):
         spsa(quadratic, np.zeros((3, 0)), 0.1, 0.1, 3, rng=rng())
+
+
+def test_observations_of_another_shape_are_refused() -> None:
+    """They would broadcast: one run's noise would move all."""
+    runs, points = np.zeros(4), np.zeros((5, 3))
+    total = lambda w: (w * w).sum()
+    calls: list[tuple[Callable[[], Any], str]] = [
+        (lambda: robbins_monro(lambda w: w[:, None], runs, 0.1, 1), r"g_noisy .* \(4,\) .* got \(4, 1\)"),
+        (lambda: robbins_monro(total, runs, 0.1, 1), r"robbins_monro: g_noisy .* got \(\): return one number for each"),
+        (lambda: robbins_monro(lambda w: [w], 0.0, 0.1, 1), r"robbins_monro: g_noisy .* got \(1,\)"),
+        (lambda: kiefer_wolfowitz(total, points, 0.1, 0.1, 1), r"f_noisy .* \(5, 3\) at w \(5, 3, 3\), got \(\)"),
+        (lambda: kiefer_wolfowitz(lambda w: w, points, 0.1, 0.1, 1), r"kiefer_wolfowitz: f_noisy .* got \(5, 3, 3\)"),
+        (lambda: spsa(total, points, 0.1, 0.1, 1, rng=rng()), r"spsa: f_noisy .* \(5,\) at w \(5, 3\), got \(\)"),
+    ]
+    for call, message in calls:
+        with pytest.raises(ShapeError, match=message):
+            last(call())
+
+
+@pytest.mark.parametrize("wrong", [None, "0.1", [0.1, 0.2]])
+def test_what_is_no_step_size_is_refused(wrong: Any) -> None:
+    said = "expected a number > 0 or a function of k = 1, 2, … as "
+    fix = "write step_size=0.1, or step_size=PowerSteps"
+    with pytest.raises(DTypeError, match=f"robbins_monro: {said}step_size, got .*: {fix}"):
+        robbins_monro(lambda w: w, 0.0, wrong, 3)
+    with pytest.raises(DTypeError, match=f"kiefer_wolfowitz: {said}width, got .*: write width=0.1"):
+        kiefer_wolfowitz(quadratic, np.zeros(2), 0.1, wrong, 3)
+    with pytest.raises(DTypeError, match=f"spsa: {said}step_size"):
+        spsa(quadratic, np.zeros(2), wrong, 0.1, 3, rng=rng())
+    with pytest.raises(DTypeError, match=f"check_step_sizes: {said}step_size"):
+        check_step_sizes(wrong)
+    with pytest.raises(DTypeError, match="PowerSteps: a, p and shift are numbers, got PowerSteps"):
+        PowerSteps(wrong)
+    if wrong is not None:  # which is 1/k there
+        with pytest.raises(DTypeError, match=f"RunningMean: {said}step_size"):
+            RunningMean(wrong)

@@ -156,6 +156,18 @@ def test_errors() -> None:
         ops.smooth_accuracy(p, np.array([0, 3]))
     with pytest.raises(ShapeError, match="of several classes write average='macro' or 'micro'"):
         ops.smooth_f1(p, np.array([0, 1]))
+    logits, y = np.array([[0.1, -2.0], [3.0, 0.2]]), np.array([0, 1])
+    for call, squashed in (
+        (lambda x: ops.smooth_accuracy(x, y), r"softmax\(input, axis=-1\)"),
+        (lambda x: ops.smooth_f1(x, y, average="macro"), r"softmax\(input, axis=-1\)"),
+        (lambda x: ops.smooth_f1(x[0], y), r"sigmoid\(input\)"),
+        (lambda x: ops.smooth_f1(-x[0], y), r"sigmoid\(input\)"),
+    ):
+        with pytest.raises(UsageError, match=rf"expected probabilities in \[0, 1\], got .*tinygrad_zoo\.{squashed}"):
+            call(logits)
+    for target in (np.array([1, 2]), np.array([-1, 1]), np.array([0.4, 1.0])):
+        with pytest.raises(UsageError, match=r"smooth_f1: expected target 0 or 1, got .*: write target > 0\.5"):
+            ops.smooth_f1(p[0, :2], target)
     for make in (lambda: ops.smooth_f1(p, np.array([0, 1]), average="weighted"), lambda: SmoothF1Loss("weighted")):
         with pytest.raises(UsageError, match="expected average 'binary', 'macro' or 'micro', got 'weighted'"):
             make()

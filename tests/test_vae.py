@@ -15,7 +15,8 @@ import tinygrad_zoo as tz
 from tinygrad_zoo import nn, optim
 from tinygrad_zoo.data import batches
 from tinygrad_zoo.distributions import Independent, Normal, kl_divergence
-from tinygrad_zoo.errors import ShapeError
+from tinygrad_zoo.errors import ShapeError, UsageError
+from tinygrad_zoo.models import estimators, latent
 from tinygrad_zoo.models.latent.vae import RECIPE, VAE, BernoulliLikelihood, GaussianLikelihood, measured
 from tinygrad_zoo.recipe import find
 from tinygrad_zoo.training import fit
@@ -213,6 +214,26 @@ def test_an_encoder_of_another_size_is_refused() -> None:
     model = VAE(nn.mlp(7, 3, rng=rng()), nn.mlp(3, 7, rng=rng()), 3, BernoulliLikelihood())
     with pytest.raises(ShapeError, match=r"latent_dim=3, so 6 numbers an image, got shape \(5, 3\)"):
         model.elbo(bits(5, 7).astype(np.float32), rng=rng())
+
+
+def test_what_a_plain_vae_would_ignore_is_refused() -> None:
+    model, x, y = made(), bits(5, 7), np.arange(5)
+    for call in (
+        lambda: model.elbo(x, y, rng=rng()),
+        lambda: model.iwae(x, y, k=2, rng=rng()),
+        lambda: model.sample(3, y, rng=rng()),
+        lambda: model.reconstruct(x, y),
+        lambda: model.decode(tz.tensor(np.zeros((5, 3))), y),
+    ):
+        with pytest.raises(UsageError, match=r"VAE: .* would ignore 1 more: write elbo\(x, rng=rng\), .* a CVAE"):
+            call()
+
+
+def test_the_family_exports_its_models() -> None:
+    assert latent.VAE is VAE and latent.GaussianLikelihood is GaussianLikelihood
+    assert {"CVAE", "VQVAE", "CategoricalVAE", "CodePrior", "BernoulliLikelihood"} <= set(latent.__all__)
+    assert all(issubclass(getattr(latent, name), nn.Module) for name in latent.__all__)
+    assert estimators.Gaussian()().mean.item() == 0
 
 
 # ---- the recipe

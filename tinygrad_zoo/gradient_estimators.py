@@ -29,9 +29,13 @@ def score_function(
     """Σ_i (f(z_i) - b) log p(z_i) / n, whose gradient estimates ∇ E f(z) (REINFORCE, Williams 1992).
 
     The gradient of log p at a sample is the score; that of E f is E[f · score], and E[b · score] = 0 for every b that
-    does not depend on this sample: a number, or what broadcasts to the batch. A mean of the same f(z_i) would depend
-    on it, which biases the estimate: `rloo` leaves z_i out. f is called once, without a graph, on n samples; the
-    result has the batch shape of `distribution`. Raises ShapeError where f gives other than a value a sample.
+    does not depend on this sample: a number, what broadcasts to the batch, or one a sample (n, …). A mean of the same
+    f(z_i) would depend on it, which biases the estimate: `rloo` leaves z_i out. f is called once, without a graph, on
+    n samples; the result has the batch shape of `distribution`. Raises ShapeError where f gives other than a value a
+    sample, or the baseline is of another shape.
+
+    A control variate is a c(z) like f(z) whose E c is known, a Tensor of the parameters:
+    `score_function(lambda z: f(z) - c(z), distribution, rng=rng) + mean_of_c` is unbiased too, and varies less.
 
     >>> from tinygrad_zoo.distributions import Normal
     >>> loc = tz.tensor(2.0, requires_grad=True)
@@ -40,6 +44,12 @@ def score_function(
     np.float32(1.0)
     """
     z, values = _evaluated("score_function", f, distribution, n, rng)
+    shape, batch = baseline.shape if hasattr(baseline, "shape") else np.shape(baseline), distribution.batch_shape
+    if shape != values.shape and not _broadcasts(shape, batch):
+        raise ShapeError(
+            f"score_function: baseline is a number, or broadcasts to the batch {batch}, or is one a sample "
+            f"{values.shape}, got {shape}: write baseline.reshape(…) to one of these"
+        )
     b = baseline.detach() if isinstance(baseline, Tensor) else baseline
     return ((values - b) * distribution.log_prob(z)).mean(axis=0)
 
@@ -113,6 +123,11 @@ def _per_sample(who: str, values: Any, z: Tensor, distribution: Distribution) ->
             f"{distribution.event_shape}, got {found.shape}"
         )
     return found
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether what has that shape is stretched to `to`, and stretches it nowhere."""
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(shape[::-1], to[::-1], strict=False))
 
 
 def _count(who: str, n: int, least: int) -> int:

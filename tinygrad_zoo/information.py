@@ -252,6 +252,9 @@ def infonce_bound(scores: Any) -> Any:
 
 def _pair(who: str, joint: Any, product: Any) -> tuple[Tensor, Tensor]:
     t, u = as_tensor(joint), as_tensor(product)
-    if not t.size or not u.size:
-        raise ShapeError(f"{who}: expected scores of pairs and of unpaired, got shapes {t.shape} and {u.shape}")
+    if t.ndim != 1 or u.ndim != 1 or not t.size or not u.size:
+        raise ShapeError(
+            f"{who}: expected scores (N,) of pairs and (M,) of others, got {t.shape} and {u.shape}: of a matrix "
+            f"T(x_i, y_j), where both are mixed, write {who}(*pair_scores(scores))"
+        )
     return t, u

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import ops
 from .algorithms.optimal_transport import (
+    BALANCE,
     Farkas,
     Optimality,
     Transport,
@@ -26,6 +27,7 @@ from .algorithms.optimal_transport import (
     optimality,
     wasserstein_1d,
 )
+from .backend import on_host
 from .errors import ShapeError, UsageError
 from .ops.random import REQUIRED, draw, generator
 from .tensor import Tensor, as_tensor, tensor
@@ -52,6 +54,10 @@ class Sinkhorn(NamedTuple):
     `plan` (n, m) has column sums q, and row sums that miss p by `violation` altogether. `cost` = ⟨plan, D⟩ is at least
     the exact distance as far as the row sums are met. `regularised` = p·f + q·g is the dual bound on
     min ⟨Γ, D⟩ + ε KL(Γ ‖ p qᵀ), which grows with every iteration, and has the gradient `plan` in D at the end.
+
+    >>> found = sinkhorn([1.0], [0.5, 0.5], tz.tensor([[1.0, 3.0]]), epsilon=0.1)
+    >>> found.plan.numpy().round(3).tolist(), round(found.cost.item(), 3), round(found.violation.item(), 3)
+    ([[0.5, 0.5]], 2.0, 0.0)
     """
 
     plan: Any
@@ -68,21 +74,25 @@ def sinkhorn(p: Any, q: Any, D: Any, *, epsilon: float, iterations: int = 100, g
     so that a small ε overflows nothing. Masses may be 0. Small ε take many iterations (of order max D / ε); beginning
     with the potentials of a larger one, `g`, saves most of them. Gradients flow through all iterations.
 
-    p (n,) and q (m,) are >= 0 with one sum, D is (n, m). Raises ShapeError, UsageError.
+    p (n,) and q (m,) are >= 0 with one sum (up to rounding), D is (n, m). Raises ShapeError; and UsageError for other
+    masses, if they are on the host: those on a device are not looked at.
 
     >>> found = sinkhorn([0.5, 0.5], [0.5, 0.5], tz.tensor([[0.0, 1.0], [1.0, 0.0]]), epsilon=0.1)
     >>> found.plan.numpy().round(3).tolist()
     [[0.5, 0.0], [0.0, 0.5]]
     """
     cost = as_tensor(D)
+    cost = cost if cost.dtype.kind == "f" else cost.to("float64")  # and so are masses that are given as lists
     p, q = (x if isinstance(x, Tensor) else tensor(x, cost.dtype, cost.device) for x in (p, q))
-    if p.ndim != 1 or q.ndim != 1 or cost.shape != (*p.shape, *q.shape):
+    if p.ndim != 1 or q.ndim != 1 or cost.shape != (*p.shape, *q.shape) or not cost.size:
         raise ShapeError(f"sinkhorn: expected p (n,), q (m,) and D (n, m), got {p.shape}, {q.shape} and {cost.shape}")
     if not epsilon > 0 or iterations < 1:
         raise UsageError(
             f"sinkhorn: expected epsilon > 0 and iterations >= 1, got {epsilon} and {iterations}; without "
             "regularisation call emd"
         )
+    if on_host(p.data) and on_host(q.data):
+        _check_masses(p.data, q.data)
     log_p, log_q, scaled = ops.log(p), ops.log(q), cost / epsilon
     v = 0.0 * q if g is None else as_tensor(g) / epsilon  # potentials in units of ε
     if v.shape != q.shape:
@@ -99,6 +109,20 @@ def sinkhorn(p: Any, q: Any, D: Any, *, epsilon: float, iterations: int = 100, g
         (f, g),
         ops.abs(plan.sum(axis=1) - p).sum(),
     )
+
+
+def _check_masses(p: Any, q: Any) -> None:
+    """UsageError for masses that are negative or not finite, and for two sums."""
+    for name, masses in (("p", p), ("q", q)):
+        if not (masses.min() >= 0 and masses.max() < np.inf):
+            raise UsageError(f"sinkhorn: expected finite masses {name} >= 0, got {masses.min():g} to {masses.max():g}")
+    total, wanted = (float(masses.sum(dtype=np.float64)) for masses in (p, q))
+    rounding = (len(p) + len(q)) * max(np.finfo(x.dtype).eps for x in (p, q, np.zeros(1)) if x.dtype.kind == "f")
+    if abs(total - wanted) > max(BALANCE, rounding) * max(total, wanted):
+        raise UsageError(
+            f"sinkhorn: p sums to {total} and q to {wanted}: no plan moves one into the other; write p / p.sum() and "
+            "q / q.sum()"
+        )
 
 
 # ---- between samples

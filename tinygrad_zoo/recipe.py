@@ -187,13 +187,16 @@ class State(Generic[C, M]):
 class Bar:
     """What must hold: `metric` of `evaluate` at most, or at least, a number, in a statistic over seeds 0..seeds-1.
 
-    `statistic` is the worst seed by default: "max" of at_most, "min" of at_least.
+    `statistic` is the worst seed by default: "max" of at_most, "min" of at_least. `also` are further conditions on the
+    same runs, which must hold as well.
 
     >>> bar = Bar(metric="test_nll", at_most=1.98, seeds=3)
     >>> bar.text
     'test_nll ≤ 1.98 (max of 3 seeds)'
     >>> bar.holds({"test_nll": 1.9}), bar.holds({"test_nll": 1.9}, {"test_nll": 2.0})
     (True, False)
+    >>> Bar(metric="modes", at_least=6, also=(Bar(metric="w1", at_most=0.5),)).text
+    'modes ≥ 6, w1 ≤ 0.5'
     """
 
     metric: str
@@ -202,12 +205,15 @@ class Bar:
     statistic: Statistic | None = None
     seeds: int = 1
     text: str = ""
+    also: tuple[Bar, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.at_most is None) == (self.at_least is None):
             raise UsageError(f"Bar({self.metric!r}): give either at_most= or at_least=")
         if self.seeds < 1:
             raise UsageError(f"Bar({self.metric!r}): seeds must be >= 1, got {self.seeds}")
+        if any(bar.seeds != self.seeds for bar in self.also):
+            raise UsageError(f"Bar({self.metric!r}): also= is judged on the same runs: give it seeds={self.seeds}")
         if self.statistic is None:
             object.__setattr__(self, "statistic", "min" if self.at_most is None else "max")
         elif self.statistic not in typing.get_args(Statistic):
@@ -216,6 +222,8 @@ class Bar:
             over = f" ({self.statistic} of {self.seeds} seeds)" if self.seeds > 1 else ""
             sign, bound = ("≥", self.at_least) if self.at_most is None else ("≤", self.at_most)
             object.__setattr__(self, "text", f"{self.metric} {sign} {bound:g}{over}")
+        if self.also:
+            object.__setattr__(self, "text", ", ".join((self.text, *(bar.text for bar in self.also))))
 
     def value(self, *runs: Mapping[str, float]) -> float:
         """The statistic of the metric over the runs, each a dict of `evaluate`; NaN where one of them is NaN."""
@@ -227,7 +235,8 @@ class Bar:
     def holds(self, *runs: Mapping[str, float]) -> bool:
         """Whether the bar is met by these runs, one dict of `evaluate` a seed; never by a NaN."""
         value = self.value(*runs)
-        return value <= self.at_most if self.at_most is not None else value >= typing.cast(float, self.at_least)
+        own = value <= self.at_most if self.at_most is not None else value >= typing.cast(float, self.at_least)
+        return own and all(bar.holds(*runs) for bar in self.also)
 
     def margin(self, value: float, baseline: float) -> float:
         """By how much `value` of the metric is better than `baseline`: positive is better."""

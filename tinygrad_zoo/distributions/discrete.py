@@ -23,6 +23,13 @@ def either(who: str, probs: Any, logits: Any) -> tuple[Tensor, bool]:
     return given, probs is None
 
 
+def within(who: str, value: Tensor, low: int, high: int, fix: str) -> None:
+    """Raises UsageError where a value is not in low..high (on the host; a device is not asked: that would wait)."""
+    x = value.data
+    if on_host(x) and not ((x >= low) & (x <= high)).all():
+        raise UsageError(f"{who}: expected values in {low}..{high}, got some from {x.min()} to {x.max()}: {fix}")
+
+
 def _least(x: Tensor) -> float:
     """The least probability whose logarithm counts: below it is the spacing of numbers near 1."""
     return float(np.finfo(x.dtype).eps)
@@ -53,7 +60,7 @@ class Bernoulli(BinaryParameter, NotReparameterised):
     """p(1) = probs = σ(logits), p(0) = 1 - probs; give one of the two. Samples are 0.0 and 1.0.
 
     `log_prob` of a value between is that of the two in proportion, which is minus the binary cross-entropy.
-    Raises UsageError where probs are not in [0, 1] (on the host).
+    Raises UsageError where probs, or values, are not in [0, 1] (on the host).
 
     >>> Bernoulli(probs=0.25).log_prob([1.0, 0.0]).exp().numpy().round(4)
     array([0.25, 0.75], dtype=float32)
@@ -73,6 +80,7 @@ class Bernoulli(BinaryParameter, NotReparameterised):
 
     def log_prob(self, value: Any) -> Any:
         x, logits = self._checked(value), self.logits
+        within("Bernoulli", x, 0, 1, "make bits of them, (x > threshold).to('float32')")
         return x * logits - ops.softplus(logits)
 
     def entropy(self) -> Any:
@@ -112,7 +120,7 @@ class CategoricalParameter(Distribution):
         return ops.clip(self.logits, min=float(np.finfo(self.given.dtype).min))
 
     def _gumbel_max(self, shape: Shape, rng: np.random.Generator) -> Any:
-        """argmax(log p + g) with Gumbel noise g, which is distributed as p: S + B, whole numbers."""
+        """argmax(log p + g) with Gumbel noise g, a draw of p (`ops.gumbel_softmax` proves it): S + B, whole numbers."""
         log_p = self.given.detach() if self.from_logits else ops.log(self.probs.detach())  # -∞ is never drawn
         full = (*self._extended(shape)[: -len(self.event_shape) or None], log_p.shape[-1])
         noise = ops.standard_gumbel(self._key(rng, log_p), shape=full, dtype=log_p.dtype)
@@ -127,7 +135,7 @@ class Categorical(CategoricalParameter, NotReparameterised):
     """p(k) = probs_k / Σ probs = softmax(logits)_k for k = 0 … K-1; give one of the two, (…, K). Samples are int64.
 
     `mean` and `variance` are NaN, as in PyTorch: the numbers are names. Raises UsageError where probs are negative or
-    sum to 0 (on the host).
+    sum to 0, and for values that are none of these k (on the host).
 
     >>> weather = Categorical(probs=[1.0, 2.0, 1.0])
     >>> round(weather.log_prob(1).item(), 4), weather.sample((3,), rng=np.random.default_rng(0)).shape
@@ -147,6 +155,7 @@ class Categorical(CategoricalParameter, NotReparameterised):
         k = self._checked(value)
         if k.dtype.kind not in "iu":
             raise DTypeError(f"Categorical: values are whole numbers 0 … K-1, got {k.dtype}: write value.to('int64')")
+        within("Categorical", k, 0, self.given.shape[-1] - 1, f"write k with 0 <= k < {self.given.shape[-1]}")
         shape, logits = np.broadcast_shapes(k.shape, self.batch_shape), self.logits
         logits = logits.broadcast_to((*shape, logits.shape[-1]))
         return ops.take_along_axis(logits, k.broadcast_to(shape)[..., None], axis=-1)[..., 0]

@@ -60,7 +60,7 @@ class Gamma(Distribution):
 class Dirichlet(Distribution):
     """log p(x) = Σ (α - 1) log x + log Γ(Σ α) - Σ log Γ(α) on the simplex x >= 0, Σ x = 1; α = concentration (…, K).
 
-    Raises UsageError where α <= 0 (on the host).
+    Off the simplex, by more than rounding, log p = -∞. Raises UsageError where α <= 0 (on the host).
 
     >>> round(Dirichlet(np.ones(3)).log_prob([0.2, 0.3, 0.5]).exp().item(), 4)
     2.0
@@ -88,7 +88,12 @@ class Dirichlet(Distribution):
         return z / z.sum(axis=-1, keepdims=True)
 
     def log_prob(self, value: Any) -> Any:
-        return ops.xlogy(self.concentration - 1, self._checked(value)).sum(axis=-1) - self.log_normaliser()
+        value = self._checked(value)
+        eps = float(np.finfo(value.dtype).eps) if value.dtype.kind == "f" else 0.0
+        summing = ops.abs(value.sum(axis=-1) - 1) <= max(1e-6, self.event_shape[0] * eps)
+        on = ops.logical_and(ops.all(value >= 0, axis=-1), summing)  # the simplex
+        x = ops.where(on[..., None], value, 0.5)
+        return ops.where(on, ops.xlogy(self.concentration - 1, x).sum(axis=-1) - self.log_normaliser(), -math.inf)
 
     def log_normaliser(self) -> Any:
         """log B(α) = Σ log Γ(α) - log Γ(Σ α)"""

@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..errors import UsageError
+from ..errors import GradientError, UsageError
+from ..tensor import Tensor
 from .base import Distribution, Shape, no_closed_form
 from .discrete import BinaryParameter, CategoricalParameter
 
 
 def _temperature(who: str, value: Any) -> float:
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise GradientError(
+            f"{who}: temperature is a number; the gradient of a Tensor that requires one would be lost: write "
+            "temperature=float(t), or, to learn t, divide logits plus Gumbel noise by it and take the softmax yourself"
+        )
     found = float(value)
     if not found > 0:
         raise UsageError(f"{who}: expected temperature > 0, got {found}")

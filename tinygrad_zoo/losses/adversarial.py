@@ -20,7 +20,7 @@ from ..ops.random import REQUIRED, generator
 from ..tensor import as_tensor
 from ..transforms import grad
 
-GAN_LOSSES = ("non_saturating", "minimax")
+GAN_LOSSES = ("ns", "minimax")
 
 
 def gan_discriminator(real: Any, fake: Any) -> Any:
@@ -34,11 +34,11 @@ def gan_discriminator(real: Any, fake: Any) -> Any:
     return ops.softplus(-as_tensor(real)).mean() + ops.softplus(as_tensor(fake)).mean()
 
 
-def gan_generator(fake: Any, *, loss: Literal["non_saturating", "minimax"] = "non_saturating") -> Any:
+def gan_generator(fake: Any, *, loss: Literal["ns", "minimax"] = "ns") -> Any:
     """−E log D(G(z)), or for "minimax" E log(1 − D(G(z))), from the logits of the generator's samples.
 
     Both have one fixed point. Where the discriminator is sure of itself, D(G(z)) near 0, minimax's gradient in the
-    logit, −D, vanishes, and the non-saturating one, D − 1, does not. Raises UsageError for another loss.
+    logit, −D, vanishes, and that of "ns", the non-saturating one, D − 1, does not. Raises UsageError for another loss.
 
     >>> bool(np.isclose(gan_generator(tz.tensor([0.0]), loss="minimax").item(), -np.log(2)))
     True
@@ -46,7 +46,7 @@ def gan_generator(fake: Any, *, loss: Literal["non_saturating", "minimax"] = "no
     if loss not in GAN_LOSSES:
         raise UsageError(f"gan_generator: expected loss to be {' or '.join(map(repr, GAN_LOSSES))}, got {loss!r}")
     logits = as_tensor(fake)
-    return ops.softplus(-logits).mean() if loss == "non_saturating" else -ops.softplus(logits).mean()
+    return ops.softplus(-logits).mean() if loss == "ns" else -ops.softplus(logits).mean()
 
 
 def wgan_critic(real: Any, fake: Any) -> Any:
@@ -82,8 +82,10 @@ def gradient_penalty(
     E max(0, ‖∇f‖ − 1)². `critic` takes (N, …) to a number a sample; its parameters get second-order gradients.
     `epsilon` (N,) may be given in place of `rng`. Multiply by the weight λ yourself.
 
-    Raises ShapeError where `real` and `fake` are not alike, and UsageError for a critic with batch normalisation in
-    training mode: a sample's f would depend on the others, so its gradient is not that of a function of a sample.
+    Raises ShapeError where `real` and `fake` are not alike, and for a critic with several numbers a sample, whose sum
+    would be penalised; and UsageError for a Module with batch normalisation in training mode: a sample's f would depend
+    on the others, so its gradient is not that of a function of a sample. A function that calls such a Module is not
+    seen through: pass the Module itself where you can.
 
     >>> x = tz.tensor([[1.0, 2.0]])
     >>> gradient_penalty(lambda x: 3 * x[:, 0] + 4 * x[:, 1], x, 0 * x, epsilon=tz.tensor([0.5])).item()
@@ -106,8 +108,18 @@ def gradient_penalty(
         raise ShapeError(
             f"gradient_penalty: expected an epsilon for each of {n} samples, ({n},), got {as_tensor(epsilon).shape}"
         )
+
+    def total(x: Any) -> Any:
+        values = critic(x)
+        if values.shape[:1] != (n,) or values.size != n:
+            raise ShapeError(
+                f"gradient_penalty: expected a critic of one number a sample, ({n},) or ({n}, 1), got {values.shape}: "
+                "write lambda x: critic(x)[:, 0] for one of them, or their mean"
+            )
+        return values.sum()
+
     share = as_tensor(epsilon).reshape(n, *(1,) * (real.ndim - 1))  # (N, 1, …)
     between = share * real + (1 - share) * fake
-    slopes = ops.norm(grad(lambda x: critic(x).sum())(between).reshape(n, -1), axis=1)  # (N,)
+    slopes = ops.norm(grad(total)(between).reshape(n, -1), axis=1)  # (N,)
     excess = ops.relu(slopes - 1) if one_sided else slopes - 1
     return (excess * excess).mean()

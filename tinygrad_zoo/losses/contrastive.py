@@ -20,10 +20,11 @@ def nce_loss(score_pos: Any, score_neg: Any, logq_pos: Any, logq_neg: Any, k: in
 
     score_pos: the model's unnormalised log-probabilities of data; score_neg: of draws from the noise, (N, k) for k of
     their own each, or in any shape, shared by all. logq_pos and logq_neg, of the same shapes: log q of each.
-    log_z: a learnt number (Gutmann & Hyvärinen 2010), one a row of score_pos, or 0, since models of enough
-    freedom learn to normalise themselves (Mnih & Teh 2012, arXiv 1206.6426).
+    log_z: a learnt number (Gutmann & Hyvärinen 2010); one a row, of score_pos (N,) and score_neg (N, k); or 0, since
+    models of enough freedom learn to normalise themselves (Mnih & Teh 2012, arXiv 1206.6426).
     As k grows, its gradient becomes that of maximum likelihood. Without log(k q) it would be negative sampling, whose
-    optimum is another: pass what q is. Raises ShapeError where a log q has not the shape of its score.
+    optimum is another: pass what q is. Raises ShapeError where a log q has not the shape of its score, or log_z is of
+    no such shape.
 
     >>> import tinygrad_zoo as tz
     >>> log_half = tz.tensor([-0.6931472])
@@ -36,8 +37,15 @@ def nce_loss(score_pos: Any, score_neg: Any, logq_pos: Any, logq_neg: Any, k: in
     for name, score, logq in (("pos", arrays[0], arrays[2]), ("neg", arrays[1], arrays[3])):
         if score.shape != logq.shape:
             raise ShapeError(f"nce_loss: score_{name} has shape {score.shape} and logq_{name} {logq.shape}")
-    log_z = log_z if isinstance(log_z, float | int) else as_tensor(log_z)
-    rows = log_z[..., None] if isinstance(log_z, Tensor) and log_z.ndim else log_z  # one a row of (N, k)
+    log_z = rows = log_z if isinstance(log_z, float | int) else as_tensor(log_z)
+    if isinstance(log_z, Tensor) and log_z.ndim:
+        of_pos, of_neg = arrays[0].shape, arrays[1].shape
+        if log_z.ndim != 1 or of_pos != log_z.shape or len(of_neg) != 2 or of_neg[:1] != of_pos:
+            raise ShapeError(
+                f"nce_loss: log_z {log_z.shape} is one a row, with score_pos (N,) and score_neg (N, k), but these are "
+                f"{of_pos} and {of_neg}: write log_z.reshape(()) for one number, log_z[:, 0] for a column"
+            )
+        rows = log_z[:, None]  # (N, 1)
     pos, neg = arrays[0] - log_z - (arrays[2] + math.log(k)), arrays[1] - rows - (arrays[3] + math.log(k))
     return -ops.logsigmoid(pos).mean() - k * ops.logsigmoid(-neg).mean()
 

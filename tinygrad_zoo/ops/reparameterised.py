@@ -46,6 +46,12 @@ def gumbel_softmax(logits: Array, key: Array, *, tau: float = 1.0, hard: bool = 
 
     With `hard`, the value is one-hot, a sample of Categorical(softmax(logits)), and the gradient that of the soft one
     (the straight-through estimator). As tau → 0 the soft one becomes one-hot too, as tau → ∞ uniform.
+
+    Why the largest log p_i + g_i is a sample (Gumbel-max), p = softmax(logits): P(g <= x) = exp(-e^-x), so that given
+    g_i = x all others are smaller with probability Π exp(-e^-(x + log p_i - log p_j)) = exp(-e^-x Σ p_j / p_i), over
+    j ≠ i. Times the density e^-x exp(-e^-x) of g_i it is e^-x exp(-e^-x / p_i), as 1 + Σ p_j / p_i = 1 / p_i. With
+    u = e^-x its integral over x is ∫ exp(-u / p_i) du = p_i, u from 0 to ∞.
+
     Raises UsageError where not tau > 0.
 
     >>> key = tz.draw_key(np.random.default_rng(0))

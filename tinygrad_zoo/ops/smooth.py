@@ -77,7 +77,9 @@ def _max_reference(x: Any, beta: float, axis: Axis, keepdims: bool) -> Any:
 def smooth_max(x: Array, *, beta: float, axis: Axis = None, keepdims: bool = False) -> Any:
     """log(Σ e^(βx)) / β: above the largest of n values by at most log(n) / β; β < 0 gives a smooth minimum.
 
-    Its gradient is softmax(βx); at β = 1 it is logsumexp.
+    Its gradient is softmax(βx); at β = 1 it is logsumexp. Of two values there are others, which stay below the larger:
+    b + gelu(c (a - b)) / c = ½ (a + b + (a - b) erf(μ (a - b))) with c = √2 μ, and b + swish(a - b, β), which is
+    (a - b) σ(β (a - b)) + b.
 
     >>> tz.smooth_max(tz.tensor([1000.0, 999.0]), beta=1e6).item()
     1000.0

@@ -1,5 +1,5 @@
 """Generators that learn from a second network, which tells their samples from data."""
 
-from .ring import Adversaries
+from .base import GAN
 
-__all__ = ["Adversaries"]
+__all__ = ["GAN"]

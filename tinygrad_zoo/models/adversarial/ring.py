@@ -1,4 +1,4 @@
-"""What the adversarial systems share: eight Gaussians on a ring, two networks, and what of the ring a generator found.
+"""What the adversarial systems share: eight Gaussians on a ring, a GAN for it, and what of it a generator found.
 
 The modes are so narrow (σ = 0.05 at radius 2) that between them there is nothing: a generator must tear its one
 connected blob of noise apart to cover all, and one that settles on a few modes (mode collapse) is seen at once.
@@ -6,7 +6,7 @@ connected blob of noise apart to cover all, and one that settles on a few modes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...draws import randn
 from ...optimal_transport import emd
 from ...recipe import State
 from ...tensor import Tensor, tensor
+from .base import GAN, Loss
 
 Array = NDArray[Any]
 RADIUS, NOISE = 2.0, 0.05
@@ -34,23 +35,20 @@ def ring(rng: np.random.Generator) -> Split:
     return Split(train=(train,), test=(test,))
 
 
-class Adversaries(nn.Module):
-    """A generator from noise to the plane, and a critic from the plane to a number: a logit, or the value of f.
+def adversaries(hidden: int, loss: Loss, *, rng: np.random.Generator) -> GAN:
+    """A generator from noise to the plane, and a discriminator from the plane to a number: a logit, or f's value."""
+    return GAN(nn.mlp(LATENT, hidden, hidden, 2, rng=rng), nn.mlp(2, hidden, hidden, 1, rng=rng), loss)
 
-    >>> model = Adversaries(16, rng=np.random.default_rng(0))
-    >>> samples = model.sample(5, rng=np.random.default_rng(1))
-    >>> samples.shape, model.critic(samples).shape
-    ((5, 2), (5, 1))
+
+def sample(model: GAN, n: int, *, rng: np.random.Generator) -> Tensor:
+    """G(z) of n draws z ~ N(0, I): (n, 2).
+
+    >>> sample(adversaries(16, "ns", rng=np.random.default_rng(0)), 5, rng=np.random.default_rng(1)).shape
+    (5, 2)
     """
-
-    def __init__(self, hidden: int, *, rng: np.random.Generator = nn.init.REQUIRED) -> None:
-        self.generator = nn.mlp(LATENT, hidden, hidden, 2, rng=rng)
-        self.critic = nn.mlp(2, hidden, hidden, 1, rng=rng)
-
-    def sample(self, n: int, *, rng: np.random.Generator) -> Any:
-        """G(z) of n draws z ~ N(0, I): (n, 2)."""
-        device = next(iter(self.generator.parameters())).device
-        return self.generator(randn(n, LATENT, rng=rng, device=device))
+    device = next(iter(model.generator.parameters())).device
+    drawn: Tensor = model(randn(n, LATENT, rng=rng, device=device))
+    return drawn
 
 
 def found(points: Array) -> dict[str, float]:
@@ -74,10 +72,10 @@ def wasserstein(x: Array, y: Array) -> float:
     return emd(np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y)), distance).value
 
 
-def evaluate(state: State[Any, Adversaries]) -> dict[str, float]:
+def evaluate(state: State[Any, GAN]) -> dict[str, float]:
     """Of 1,000 samples: the modes found, the share within 5 σ of one, and the exact W₁ to the 1,000 test points."""
-    samples = state.model.sample(SAMPLES, rng=state.rng).numpy()
-    return {**found(samples), "w1": wasserstein(samples, state.data.test[0])}
+    drawn = sample(state.model, SAMPLES, rng=state.rng).numpy()
+    return {**found(drawn), "w1": wasserstein(drawn, state.data.test[0])}
 
 
 def floor(data: Split) -> float:
@@ -91,15 +89,15 @@ def gaussian(data: Split) -> Array:
     return rng.multivariate_normal(x.mean(0), np.cov(x.T), SAMPLES)
 
 
-def samples(state: State[Any, Adversaries]) -> Mapping[str, Tensor]:
-    return {"samples": state.model.sample(SAMPLES, rng=state.rng)}
+def samples(state: State[Any, GAN]) -> Mapping[str, Tensor]:
+    return {"samples": sample(state.model, SAMPLES, rng=state.rng)}
 
 
-def figure(state: State[Any, Adversaries], path: Path, *curves: str, title: str) -> None:
+def draw(panels: Sequence[plotting.Axes], state: State[Any, GAN], *curves: str) -> None:
     """Data, samples with what was found, the critic's landscape with the samples on it, and training curves."""
-    drawn = state.model.sample(SAMPLES, rng=state.rng).numpy()
+    data, made, landscape, history = panels
+    drawn = sample(state.model, SAMPLES, rng=state.rng).numpy()
     scores = {**found(drawn), "w1": wasserstein(drawn, state.data.test[0])}
-    fig, (data, made, landscape, history) = plotting.figure(4, title=title)
     plotting.scatter_panel(
         data, state.data.test[0], title=f"data; W₁ of other data {floor(state.data):.2f}", extent=SQUARE
     )
@@ -107,8 +105,14 @@ def figure(state: State[Any, Adversaries], path: Path, *curves: str, title: str)
     plotting.scatter_panel(made, drawn, title=caption, extent=SQUARE)
     x, y = np.meshgrid(np.linspace(*SQUARE[:2], 120), np.linspace(*SQUARE[2:], 120))
     plane = np.stack([x.ravel(), y.ravel()], axis=1)
-    heights = state.model.critic(tensor(plane, "float32", state.device)).numpy().reshape(x.shape)
+    heights = state.model.discriminator(tensor(plane, "float32", state.device)).numpy().reshape(x.shape)
     landscape.contourf(x, y, heights, levels=24, cmap="RdBu_r")
     plotting.scatter_panel(landscape, drawn[:300], title="critic: red where it sees data", extent=SQUARE)
     plotting.curve_panel(history, state.history, *curves, title="losses")
+
+
+def figure(state: State[Any, GAN], path: Path, *curves: str, title: str) -> None:
+    """The panels of `draw`."""
+    fig, panels = plotting.figure(4, title=title)
+    draw(panels, state, *curves)
     plotting.save(fig, path)

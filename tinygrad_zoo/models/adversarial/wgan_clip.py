@@ -16,11 +16,10 @@ import numpy as np
 from ... import nn, optim
 from ...backend import namespace
 from ...data import Split
-from ...losses import wgan_critic, wgan_generator
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor
 from . import ring
-from .ring import Adversaries
+from .base import GAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +36,9 @@ def data(config: Settings, rng: np.random.Generator) -> Split:
     return ring.ring(rng)
 
 
-def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Adversaries]:
-    model = Adversaries(config.hidden, rng=rng)
-    networks = {"generator": model.generator, "critic": model.critic}
+def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[GAN]:
+    model = ring.adversaries(config.hidden, "wasserstein", rng=rng)
+    networks = {"generator": model.generator, "critic": model.discriminator}
     rmsprop = {name: optim.RMSprop(net.parameters(), lr=config.lr) for name, net in networks.items()}
     return Parts(model=model, optimizers=rmsprop)
 
@@ -51,18 +50,18 @@ def clip_weights(critic: nn.Module, limit: float) -> None:
         parameter.mark_written()
 
 
-def step(state: State[Settings, Adversaries], batch: Batch) -> dict[str, Tensor]:
+def step(state: State[Settings, GAN], batch: Batch) -> dict[str, Tensor]:
     (x,) = batch  # (N, 2)
     model, config, optimizers, n = state.model, state.config, state.optimizers, len(x)
     for _ in range(config.n_critic):
-        fake = model.sample(n, rng=state.rng).detach()  # G is not part of this update
+        fake = ring.sample(model, n, rng=state.rng)
         optimizers["critic"].zero_grad()
-        loss = wgan_critic(model.critic(x), model.critic(fake))
+        loss = model.discriminator_loss(x, fake)
         loss.backward()
         optimizers["critic"].step()
-        clip_weights(model.critic, config.clip)
+        clip_weights(model.discriminator, config.clip)
     optimizers["generator"].zero_grad()
-    wgan_generator(model.critic(model.sample(n, rng=state.rng))).backward()
+    model.generator_loss(ring.sample(model, n, rng=state.rng)).backward()
     optimizers["generator"].step()
     return {"gap": -loss}
 
@@ -71,7 +70,7 @@ def baseline(data: Split) -> Mapping[str, float]:
     return {"fitted Gaussian": ring.found(ring.gaussian(data))["modes"]}
 
 
-def figure(state: State[Settings, Adversaries], path: Path) -> None:
+def figure(state: State[Settings, GAN], path: Path) -> None:
     ring.figure(state, path, "gap", title=f"WGAN with weights clipped at {state.config.clip:g}")
 
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from ... import optim
 from ...data import Split
-from ...losses import gradient_penalty, wgan_critic, wgan_generator
+from ...losses import gradient_penalty
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor
 from . import ring
-from .ring import Adversaries
+from .base import GAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,25 +38,25 @@ def data(config: Settings, rng: np.random.Generator) -> Split:
     return ring.ring(rng)
 
 
-def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Adversaries]:
-    model = Adversaries(config.hidden, rng=rng)
-    networks = {"generator": model.generator, "critic": model.critic}
+def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[GAN]:
+    model = ring.adversaries(config.hidden, "wasserstein", rng=rng)
+    networks = {"generator": model.generator, "critic": model.discriminator}
     adam = {name: optim.Adam(net.parameters(), lr=config.lr, betas=(0.5, 0.9)) for name, net in networks.items()}
     return Parts(model=model, optimizers=adam)
 
 
-def step(state: State[Settings, Adversaries], batch: Batch) -> dict[str, Tensor]:
+def step(state: State[Settings, GAN], batch: Batch) -> dict[str, Tensor]:
     (x,) = batch  # (N, 2)
     model, config, optimizers, n = state.model, state.config, state.optimizers, len(x)
     for _ in range(config.n_critic):
-        fake = model.sample(n, rng=state.rng).detach()  # G is not part of this update
+        fake = ring.sample(model, n, rng=state.rng).detach()  # G is not part of this update
         optimizers["critic"].zero_grad()
-        loss = wgan_critic(model.critic(x), model.critic(fake))
-        penalty = gradient_penalty(model.critic, x, fake, rng=state.rng, one_sided=config.one_sided)
+        loss = model.discriminator_loss(x, fake)
+        penalty = gradient_penalty(model.discriminator, x, fake, rng=state.rng, one_sided=config.one_sided)
         (loss + config.weight * penalty).backward()
         optimizers["critic"].step()
     optimizers["generator"].zero_grad()
-    wgan_generator(model.critic(model.sample(n, rng=state.rng))).backward()
+    model.generator_loss(ring.sample(model, n, rng=state.rng)).backward()
     optimizers["generator"].step()
     return {"gap": -loss, "penalty": penalty}
 
@@ -65,7 +65,7 @@ def baseline(data: Split) -> Mapping[str, float]:
     return {"fitted Gaussian": ring.wasserstein(ring.gaussian(data), data.test[0])}
 
 
-def figure(state: State[Settings, Adversaries], path: Path) -> None:
+def figure(state: State[Settings, GAN], path: Path) -> None:
     ring.figure(state, path, "gap", "penalty", title=f"WGAN with gradient penalty, λ = {state.config.weight:g}")
 
 
@@ -82,7 +82,7 @@ RECIPE = Recipe(
     step=step,
     evaluate=ring.evaluate,
     baseline=baseline,
-    bar=Bar(metric="w1", at_most=0.35, seeds=3),
+    bar=Bar(metric="w1", at_most=0.35, seeds=3, also=(Bar(metric="modes", at_least=8, seeds=3),)),
     figure=figure,
     samples=ring.samples,
 )

@@ -100,7 +100,8 @@ def step(state: State[Settings, Gaussians], batch: Batch) -> dict[str, Tensor]:
     q, Q = state.model(x)  # (divergences, starts, G)
     optimizer = state.optimizers["adam"]
     optimizer.zero_grad()
-    values = ops.stack(*(d(p, q[i], P, Q[i]) for i, d in enumerate(DIVERGENCES.values())))  # (divergences, starts)
+    each = zip(DIVERGENCES.values(), ops.unbind(q), ops.unbind(Q), strict=True)
+    values = ops.stack(*(divergence(p, q, P, Q) for divergence, q, Q in each))  # (divergences, starts)
     values.sum().backward()
     optimizer.step()
     state.schedules["cosine"].step()

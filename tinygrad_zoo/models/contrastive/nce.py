@@ -3,6 +3,14 @@
 log φ(x) = -λx²/2 + c is no density until c = -½ log(2π/λ), and maximum likelihood would push c to infinity. NCE asks of
 each point whether it is one of the data or one of k draws from a known noise q: P(data | x) = φ / (φ + k q). At the
 optimum φ is the density of the data, so c comes out right by itself: no integral is ever computed.
+
+How one comes from the likelihood to InfoNCE: 1. The gradient of log p = s - log Z is ∇s less its mean over the model,
+which is ∇log Z, the gradient of the partition function: a sum over all that there could be. 2. Draws from a known noise
+stand in for it once the question is binary, data or noise? The gradient then is Σ k q / (p + k q) (p_data - p) ∇s, and
+that of the likelihood as k → ∞. 3. The answer needs Z, which may be one more parameter (c here), one a context, or
+just 1: a model of enough freedom learns to normalise itself. 4. Ask instead which one of N candidates is the data's,
+by a softmax over them, and Z cancels, as does all that depends on the context alone: what is learnt is
+log p(x | context) / p(x) but for that, which `mutual_information` is about.
 """
 
 from __future__ import annotations

@@ -162,6 +162,6 @@ RECIPE = Recipe(
     step=step,
     evaluate=evaluate,
     baseline=baseline,
-    bar=Bar(metric="error", at_most=0.03, seeds=3),
+    bar=Bar(metric="error", at_most=0.03, seeds=3, also=(Bar(metric="variance_ratio", at_least=10, seeds=3),)),
     figure=figure,
 )

@@ -146,6 +146,12 @@ def bounded(s: Any, bound: float) -> Any:
     return bound * ops.tanh(s / bound)
 
 
+def check_count(who: str, n_coupling: int) -> None:
+    """With one parity, half of the coordinates would never change."""
+    if n_coupling < 2:
+        raise UsageError(f"{who}: expected n_coupling >= 2, one of each parity at least, got {n_coupling}")
+
+
 def check_bound(who: str, max_log_scale: float) -> None:
     if max_log_scale <= 0:
         raise UsageError(f"{who}: expected max_log_scale > 0, got {max_log_scale}")

@@ -20,7 +20,7 @@ from ...distributions import Independent, Logistic, Normal
 from ...errors import UsageError
 from ...recipe import Bar, Config, Parts, Recipe
 from . import two_moons
-from .couplings import AdditiveCoupling
+from .couplings import AdditiveCoupling, check_count
 from .transforms import Flow, Scaling, Transform
 
 PRIORS = ("logistic", "gaussian")
@@ -49,6 +49,7 @@ class NICE(Flow):
     ) -> None:
         if prior not in PRIORS:
             raise UsageError(f"NICE: prior must be one of {', '.join(PRIORS)}, got {prior!r}")
+        check_count("NICE", n_coupling)
         loc, one = np.zeros(dim, np.float32), np.ones(dim, np.float32)
         coordinates = Normal(loc, one) if prior == "gaussian" else Logistic(loc, one * math.sqrt(3) / math.pi)
         couplings = [AdditiveCoupling(dim, hidden, parity=k % 2, rng=rng) for k in range(n_coupling)]

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ... import nn, ops
+from ...backend import on_host
+from ...errors import UsageError
 from ...grad_mode import no_grad
 from ...tensor import Tensor
 from .transforms import Transform
@@ -23,7 +25,8 @@ class PlanarFlow(Transform):
     """z = x + û tanh(wᵀx + b), log |det| = log(1 + wᵀû (1 - tanh²(wᵀx + b))) (arXiv 1505.05770, equations 10 to 12).
 
     û = u + (m(wᵀu) - wᵀu) w / ‖w‖² with m(a) = -1 + softplus(a) has wᵀû > -1, without which two points could have
-    one image (appendix A.1). The inverse solves a = wᵀx + b, one number a point, by halving an interval.
+    one image (appendix A.1). The inverse solves a = wᵀx + b, one number a point, by halving an interval. w = 0 is no
+    plane: û has no limit there, and UsageError says so (on the host).
 
     >>> flow = PlanarFlow(2, rng=np.random.default_rng(0))
     >>> x = np.ones((3, 2), np.float32)
@@ -61,9 +64,11 @@ class PlanarFlow(Transform):
 
     def _constrained(self) -> tuple[Any, Any]:
         """û (dim,) and wᵀû > -1."""
-        a = self.w @ self.u
+        a, square = self.w @ self.u, self.w @ self.w
+        if on_host(square.data) and not square.data:
+            raise UsageError("PlanarFlow: w is 0, so there is no plane to stretch space at: start from a random w")
         slope = ops.softplus(a) - 1
-        return self.u + (slope - a) * self.w / (self.w @ self.w), slope
+        return self.u + (slope - a) * self.w / square, slope
 
 
 class RadialFlow(Transform):

@@ -16,7 +16,7 @@ from ...data import Split
 from ...distributions import Independent, Normal
 from ...recipe import Bar, Config, Parts, Recipe
 from . import two_moons
-from .couplings import AffineCoupling
+from .couplings import AffineCoupling, check_count
 from .transforms import Flow
 
 
@@ -29,6 +29,7 @@ class RealNVP(Flow):
     """
 
     def __init__(self, dim: int, hidden: int, n_coupling: int, *, rng: np.random.Generator = nn.init.REQUIRED) -> None:
+        check_count("RealNVP", n_coupling)
         super().__init__(
             Independent(Normal(np.zeros(dim, np.float32), np.ones(dim, np.float32)), 1),
             [AffineCoupling(dim, hidden, parity=k % 2, rng=rng) for k in range(n_coupling)],

@@ -23,6 +23,7 @@ from ...algorithms.chow_liu import chow_liu_tree
 from ...creation import ones
 from ...data import Split, digits
 from ...distributions import Distribution, Independent, Normal
+from ...errors import UsageError
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, as_tensor, tensor
 from .recognition import recognised
@@ -49,7 +50,7 @@ class CVAE(VAE):
 
     def prior(self, *given: Any) -> Independent:
         """p(z | y) = N(μ_y, I)"""
-        (y,) = given
+        y = self._classes(given)
         mean = ops.embedding(y, self.means)  # (N, d)
         return Independent(Normal(mean, ones(1, dtype=mean.dtype, device=mean.device)), 1)
 
@@ -61,8 +62,16 @@ class CVAE(VAE):
         """p(x | z, y), for z (…, N, d) and y (N,)."""
         return super().decode(self._with_class(z, *given))
 
-    def _with_class(self, x: Any, y: Any) -> Any:
-        known = ops.one_hot(as_tensor(y), num_classes=self.classes).astype(dtype=x.dtype)
+    def _classes(self, given: tuple[Any, ...]) -> Tensor:
+        if len(given) != 1:
+            raise UsageError(
+                f"CVAE: its distributions depend on one array of classes y (N,), got {len(given)}: write "
+                "elbo(x, y, rng=rng), reconstruct(x, y) and sample(n, y, rng=rng)"
+            )
+        return as_tensor(given[0])
+
+    def _with_class(self, x: Any, *given: Any) -> Any:
+        known = ops.one_hot(self._classes(given), num_classes=self.classes).astype(dtype=x.dtype)
         return ops.cat([x, known.broadcast_to((*x.shape[:-1], self.classes))], axis=-1)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from ... import nn, ops, optim, plotting
 from ...data import Split
 from ...distributions import Bernoulli, Distribution, Independent, Normal, kl_divergence
-from ...errors import ShapeError
+from ...errors import ShapeError, UsageError
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
 from ..autoregressive import binary_digits
@@ -31,14 +31,29 @@ GUESSES = 200  # by which a trained model is measured
 
 
 class BernoulliLikelihood(nn.Module):
-    """p(x | z) of bits, independent given z: the decoder gives their logits. log p = Σ log p(bit)."""
+    """p(x | z) of bits, independent given z: the decoder gives their logits. log p = Σ log p(bit).
+
+    Logits (…, *image), whose last `ndims` axes are an image's → a batch (…) of distributions of images.
+
+    >>> p = BernoulliLikelihood()(tz.zeros(5, 1, 8, 8), 3)
+    >>> p.batch_shape, p.event_shape, round(p.log_prob(tz.ones(5, 1, 8, 8))[0].item(), 2)
+    ((5,), (1, 8, 8), -44.36)
+    """
 
     def forward(self, logits: Any, ndims: int) -> Distribution:
         return Independent(Bernoulli(logits=logits), ndims)
 
 
 class GaussianLikelihood(nn.Module):
-    """p(x | z) = N(x̂, s² I), the decoder gives x̂, s is learnt: log p = -‖x - x̂‖² / 2s² - d log s - d/2 log 2π."""
+    """p(x | z) = N(x̂, s² I), the decoder gives x̂, s is learnt: log p = -‖x - x̂‖² / 2s² - d log s - d/2 log 2π.
+
+    Means x̂ (…, *image), whose last `ndims` axes are an image's → a batch (…) of distributions of images; s starts as
+    `scale`, one for all pixels.
+
+    >>> p = GaussianLikelihood(0.5)(tz.zeros(5, 64), 1)
+    >>> p.batch_shape, p.event_shape, round(p.stddev[0, 0].item(), 4)
+    ((5,), (64,), 0.5)
+    """
 
     def __init__(self, scale: float = 1.0) -> None:
         self.log_scale = nn.Parameter(np.array(np.log(scale), np.float32))
@@ -65,10 +80,12 @@ class VAE(nn.Module):
     # ---- the three distributions; `given` is what all of them depend on: nothing here, the class in a CVAE
     def prior(self, *given: Any) -> Independent:
         """p(z)"""
+        self._alone(given)
         return self.standard
 
     def posterior(self, x: Any, *given: Any) -> Independent:
         """q(z | x) = N(μ(x), σ²(x)), for (N, …) a batch of N."""
+        self._alone(given)
         both = self.encoder(x)  # (N, 2 d)
         if both.shape[-1] != 2 * self.latent_dim:
             raise ShapeError(
@@ -80,9 +97,17 @@ class VAE(nn.Module):
 
     def decode(self, z: Any, *given: Any) -> Distribution:
         """p(x | z), for z (…, d) a batch of (…)."""
+        self._alone(given)
         out = self.decoder(z.reshape(-1, z.shape[-1]))
         p: Distribution = self.likelihood(out.reshape(*z.shape[:-1], *out.shape[1:]), out.ndim - 1)
         return p
+
+    def _alone(self, given: tuple[Any, ...]) -> None:
+        if given:
+            raise UsageError(
+                f"VAE: its distributions know images x alone and would ignore {len(given)} more: write "
+                "elbo(x, rng=rng), sample(n, rng=rng), reconstruct(x), or take a CVAE, which knows classes y too"
+            )
 
     # ---- bounds
     def terms(self, x: Any, *given: Any, rng: np.random.Generator) -> tuple[Any, Any]:
@@ -205,7 +230,7 @@ RECIPE = Recipe(
     step=step,
     evaluate=evaluate,
     baseline=binary_digits.baseline,
-    bar=Bar(metric="test_nll", at_most=18.5, seeds=3),
+    bar=Bar(metric="test_nll", at_most=18.5, seeds=3, text="test_nll ≤ 18.5 (max of 3 seeds); MADE 16.8"),
     figure=figure,
     samples=samples,
 )

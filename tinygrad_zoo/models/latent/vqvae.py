@@ -163,6 +163,6 @@ RECIPE = Recipe(
     step=step,
     evaluate=evaluate,
     baseline=baseline,
-    bar=Bar(metric="test_mse", at_most=0.008, seeds=3),
+    bar=Bar(metric="test_mse", at_most=0.008, seeds=3, also=(Bar(metric="perplexity", at_least=20, seeds=3),)),
     figure=figure,
 )

@@ -18,10 +18,10 @@ import numpy as np
 
 from ... import nn, ops, optim, plotting
 from ...data import Split
-from ...errors import ShapeError
+from ...errors import DTypeError, ShapeError
 from ...grad_mode import enable_grad
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
-from ...tensor import Tensor, tensor
+from ...tensor import Tensor, as_tensor, tensor
 from .iris import iris
 from .rule import Perceptron
 
@@ -33,10 +33,15 @@ GRID = 15  # fixed thresholds, evenly over the feature's range
 def fold_bias(weight: Any, bias: Any) -> Any:
     """[W | b], with which W x + b = [W | b] (x, 1): (out, in) and (out,) → (out, in + 1).
 
-    >>> fold_bias(tz.tensor([[2.0]]), tz.tensor([3.0])).tolist()
+    Raises DTypeError for a bias that is None, ShapeError for other shapes.
+
+    >>> fold_bias([[2.0]], [3.0]).tolist()
     [[2.0, 3.0]]
     """
-    if weight.ndim != 2 or tuple(bias.shape) != (weight.shape[0],):
+    if bias is None:
+        raise DTypeError("fold_bias: expected bias (out,), got None: without one, [W | b] is W alone: write that")
+    weight, bias = as_tensor(weight), as_tensor(bias)
+    if weight.ndim != 2 or bias.shape != (weight.shape[0],):
         raise ShapeError(f"fold_bias: expected weight (out, in) and bias (out,), got {weight.shape} and {bias.shape}")
     return ops.concat([weight, bias[:, None]], axis=1)
 

@@ -19,14 +19,16 @@ from ...tensor import as_tensor, tensor
 class Perceptron(nn.ThresholdUnit):
     """On a mistake, s (w·x + b) ≤ 0 with s = ±1 the wanted sign: w ← w + ηsx, b ← b + ηs. In float64, from zeros.
 
+    Fires 1, else 0; with `signed` 1, else −1.
+
     >>> x, y = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.array([0, 0, 0, 1])
     >>> unit = Perceptron(2).fit(x, y)
     >>> unit(x)[:, 0].tolist(), unit.converged_, unit.mistakes_
     ([0.0, 0.0, 0.0, 1.0], True, 18)
     """
 
-    def __init__(self, n_features: int, eta: float = 1.0) -> None:
-        super().__init__(n_features)
+    def __init__(self, n_features: int, eta: float = 1.0, *, signed: bool = False) -> None:
+        super().__init__(n_features, signed=signed)
         if not eta > 0:
             raise UsageError(f"Perceptron: expected eta > 0, got {eta}")
         self.eta = eta
@@ -59,7 +61,8 @@ class Perceptron(nn.ThresholdUnit):
         y (N,) are 0 and 1, or −1 and 1. `shuffle` takes them in a new order each epoch, drawn from `rng`. `pocket`
         leaves the weights that did best on x, rather than the last ones.
         """
-        x, signs = tensor(x, "float64", self.weight.device).data, tensor(_signs(y), "float64", self.weight.device).data
+        labels = _signs("Perceptron.fit", y)
+        x, signs = (tensor(part, "float64", self.weight.device).data for part in (x, labels))
         if x.ndim != 2 or x.shape[1] != self.in_features or len(signs) != len(x) or not len(x):
             raise ShapeError(
                 f"Perceptron.fit: expected x (N, {self.in_features}) and y (N,), got {x.shape}, {len(signs)}"
@@ -102,10 +105,11 @@ class Perceptron(nn.ThresholdUnit):
         return self.bias.numpy()  # (1,)
 
 
-def _signs(y: Any) -> Any:
+def _signs(where: str, y: Any) -> Any:
     y = as_tensor(y).numpy()
     if not np.isin(y, (0, 1)).all() and not np.isin(y, (-1, 1)).all():
-        raise UsageError(f"Perceptron: expected labels 0 and 1, or -1 and 1, got {np.unique(y).tolist()}")
+        said = np.unique(y).tolist()
+        raise UsageError(f"{where}: expected labels 0 and 1, or -1 and 1, got {said}: write np.where(y == kind, 1, -1)")
     return np.where(y > 0, 1.0, -1.0)
 
 
@@ -127,9 +131,10 @@ class Pocket(nn.Module):
         return self
 
 
-def hard_margin(x: Any, signs: Any) -> tuple[float, float]:
+def hard_margin(x: Any, y: Any) -> tuple[float, float]:
     """γ and R: the widest margin by which a plane separates (x, 1), and the length of the longest of these.
 
+    x (N, n_features); y (N,) are 0 and 1, or −1 and 1, so that s = ±1 are the wanted signs.
     γ = max over |v| = 1 of min sᵢ v·(xᵢ, 1), the hard-margin support vector machine, found as its dual: the distance
     from 0 to the convex hull of all sᵢ (xᵢ, 1), by non-negative least squares. 0 where no plane separates them.
 
@@ -138,8 +143,11 @@ def hard_margin(x: Any, signs: Any) -> tuple[float, float]:
     """
     from scipy.optimize import nnls
 
+    x, signs = tensor(x, "float64", "cpu").numpy(), _signs("hard_margin", y)
+    if x.ndim != 2 or signs.shape != x.shape[:1] or not len(x):
+        raise ShapeError(f"hard_margin: expected x (N >= 1, n_features) and y (N,), got {x.shape} and {signs.shape}")
     points = np.column_stack([x, np.ones(len(x))])
-    z = np.asarray(signs)[:, None] * points  # (N, d + 1)
+    z = signs[:, None] * points  # (N, d + 1)
     scale = np.abs(z).max()
     weights, _ = nnls(np.vstack([z.T / scale, np.ones(len(z))]), np.append(np.zeros(z.shape[1]), 1.0))
     nearest = weights / weights.sum() @ z

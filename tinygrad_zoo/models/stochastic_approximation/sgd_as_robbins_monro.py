@@ -3,9 +3,9 @@
 Minimising E f(w, X) is finding the root of g(w) = ∇E f(w, X), of which the gradient on some of the examples is a noisy
 observation. So one update, `optim.SGD`, is all there is; BGD, MBGD and SGD differ in the set over which it averages:
 all, some or one of the examples. Far from the optimum w* they go the same way, since the relative error of the gradient
-is at most |∇̃f − ∇f| / (c ‖w − w*‖); close to it the noise remains, and only step sizes with Σ a_k = ∞ and Σ a_k² < ∞
-take it to 0. The losses are squared error (wine: alcohol from the rest; w* by least squares) or logistic regression
-(breast cancer, with weight decay; w* by Newton's method).
+is at most ‖∇̃f − ∇f‖ / (c ‖w − w*‖), c the least curvature of f; close to it the noise remains, and only step sizes
+with Σ a_k = ∞ and Σ a_k² < ∞ take it to 0. The losses are squared error (wine: alcohol from the rest;
+w* by least squares) or logistic regression (breast cancer, with weight decay; w* by Newton's method).
 """
 
 from __future__ import annotations
@@ -51,6 +51,16 @@ def optimum(x: NDArray[Any], y: NDArray[Any], loss: str) -> NDArray[Any]:
         hessian = (ones * (p * (1 - p))[:, None]).T @ ones / len(y) + DECAY[loss] * np.eye(len(w))
         w = w - np.linalg.solve(hessian, gradient)
     return w
+
+
+def curvature(x: NDArray[Any], loss: str) -> float:
+    """The least eigenvalue c of the Hessian of `penalised`, at whatever w: then ‖∇f(w)‖ ≥ c ‖w − w*‖.
+
+    Of squares it is the same everywhere; of logistic regression the weight decay alone is sure to remain.
+    """
+    ones = np.column_stack([x, np.ones(len(x))]).astype(np.float64)
+    least = np.linalg.eigvalsh(ones.T @ ones / len(x))[0] if loss == "squared" else 0.0
+    return float(least) + DECAY[loss]
 
 
 class Rivals(nn.Module):
@@ -152,13 +162,14 @@ def baseline(data: Split) -> Mapping[str, float]:
     return {"a constant step": float(np.mean(distances[500:])), "no step": 1.0}
 
 
-def gradient_errors(state: State[Settings, Rivals]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """On the way from 0 to w*: ‖w − w*‖, and the relative error ‖∇̃f − ∇f‖ / ‖∇f‖ of one example's gradient."""
+def gradient_errors(state: State[Settings, Rivals]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """On the way from 0 to w*: ‖w − w*‖, the relative error δ = ‖∇̃f − ∇f‖ / ‖∇f‖ of one example's gradient, a mean
+    over 40 examples, and its bound ‖∇̃f − ∇f‖ / (c ‖w − w*‖)."""
     model, loss, (x, y) = state.model, state.config.loss, state.data.train
     best = model.best.numpy()
     probe = nn.Linear(x.shape[1], 1, rng=np.random.default_rng(0)).to("cpu")
     weight, bias = probe.parameters()
-    lengths, errors = np.geomspace(1e-3, 1, 20), []
+    lengths, noise, whole = np.geomspace(1e-3, 1, 20), np.zeros(20), np.zeros(20)
     rows = state.rng.integers(0, len(x), 40)
 
     @enable_grad()
@@ -167,13 +178,14 @@ def gradient_errors(state: State[Settings, Rivals]) -> tuple[NDArray[Any], NDArr
         penalised(probe, tensor(x[some], device="cpu"), tensor(y[some], device="cpu"), loss).backward()
         return np.append(weight.grad.numpy(), bias.grad.numpy())
 
-    for length in lengths:
+    for k, length in enumerate(lengths):
         w = best * (1 - length)
         weight.data, bias.data = w[None, :-1].astype(np.float32), w[-1:].astype(np.float32)
-        whole = gradient(slice(None))
-        noise = [np.linalg.norm(gradient(slice(i, i + 1)) - whole) for i in rows]
-        errors.append(float(np.mean(noise) / np.linalg.norm(whole)))
-    return lengths * np.linalg.norm(best), np.array(errors)
+        exact = gradient(slice(None))
+        noise[k] = np.mean([np.linalg.norm(gradient(slice(i, i + 1)) - exact) for i in rows])
+        whole[k] = np.linalg.norm(exact)
+    away = lengths * np.linalg.norm(best)
+    return away, noise / whole, noise / (curvature(x, loss) * away)
 
 
 def figure(state: State[Settings, Rivals], path: Path) -> None:
@@ -191,9 +203,9 @@ def figure(state: State[Settings, Rivals], path: Path) -> None:
     distance = float(state.model.distance("single"))
     title = f"SGD ends {distance:.3f} from w*; its steps are Robbins–Monro's: {'yes' if holds else 'no'}"
     distances.set(title=title, xlabel="step", ylabel="‖w − w*‖ / ‖w*‖")
-    length, errors = gradient_errors(state)
-    relative.loglog(length, errors, color=plotting.ORANGE, marker="o", label="measured")
-    relative.loglog(length, errors[0] * length[0] / length, color="black", linestyle="--", label="1 / ‖w − w*‖")
+    away, errors, bound = gradient_errors(state)
+    relative.loglog(away, errors, color=plotting.ORANGE, marker="o", label="measured")
+    relative.loglog(away, bound, color="black", linestyle="--", label="‖∇̃f − ∇f‖ / (c ‖w − w*‖)")
     relative.set(title="relative error of one example's gradient", xlabel="‖w − w*‖", ylabel="‖∇̃f − ∇f‖ / ‖∇f‖")
     for ax, place in ((distances, "lower left"), (relative, "upper right")):
         ax.title.set_fontsize(10)

@@ -16,6 +16,7 @@ MODULES = {
     "resample": "resample",
     "algorithms": "algorithms",
     "optim": "optim",
+    "gpu": "gpu",
     "step": "step",
     "zoo": "zoo",
     "cold": "cold",

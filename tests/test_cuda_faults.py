@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 import test_cuda_kernels as tests
+from planted_cuda import planted
 from tinygrad_zoo.kernels import cuda
 from tinygrad_zoo.testing.cupysim.raw_module import schedule
 
-KERNELS = Path(cuda.__file__).parent
+TESTS = Path(__file__).parent
+FAMILIES = ("attention", "conv", "deform", "pooling", "resample", "roi")  # whose tests list their faults
+SHARE = 8  # of those faults one in so many is planted in every run, the others with `-m train`
 
 
 class Fault(NamedTuple):
@@ -208,21 +216,9 @@ def anew() -> Any:
         cache.cache_clear()
 
 
-def plant(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = (KERNELS / fault.file).resolve()
-    assert path.read_text("utf-8").count(fault.old) == 1, "plant it anew"
-    read = Path.read_text
-
-    def changed(self: Path, *arguments: Any) -> str:
-        text = read(self, *arguments)
-        return text.replace(fault.old, fault.new) if self.resolve() == path else text
-
-    monkeypatch.setattr(Path, "read_text", changed)
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.file}: {fault.old[:40]!r}")
 def test_a_fault_is_noticed(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(fault, monkeypatch)
+    monkeypatch.setattr(Path, "read_text", planted(fault.file, fault.old, fault.new))
     with pytest.raises((AssertionError, RuntimeError)) as noticed:
         fault.check()
     assert "does not compile" not in str(noticed.value)
@@ -231,3 +227,24 @@ def test_a_fault_is_noticed(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("check", {fault.check for fault in FAULTS}, ids=lambda check: check.__qualname__)
 def test_without_faults_nothing_is_noticed(check: Callable[[], None]) -> None:
     check()
+
+
+def of_families() -> Iterator[Any]:
+    """Each fault with the file and the test that must fail, in a process of its own."""
+    for family in FAMILIES:
+        module = f"test_cuda_{family}"
+        for k, (file, old, new, test) in enumerate(importlib.import_module(module).CUDA_FAULTS):
+            marks = [pytest.mark.train] if k % SHARE else []
+            yield pytest.param(file, old, new, f"{module}.py::{test}", marks=marks, id=f"{file}: {old[:40]!r}")
+
+
+@pytest.mark.parametrize(("file", "old", "new", "test"), of_families())
+def test_a_fault_of_a_family_is_noticed(file: str, old: str, new: str, test: str) -> None:
+    environment = os.environ | {"CUDA_FAULT": json.dumps([file, old, new]), "PYTHONPATH": path_of(TESTS, TESTS.parent)}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "planted_cuda", TESTS / test]
+    ran = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1 and "does not compile" not in ran.stdout, ran.stdout[-2000:] + ran.stderr[-2000:]
+
+
+def path_of(*folders: Path) -> str:
+    return os.pathsep.join(map(str, folders))

@@ -16,12 +16,14 @@ import pytest
 
 import tinygrad_zoo as tz
 from tinygrad_zoo import backend
-from tinygrad_zoo.kernels import dispatch
+from tinygrad_zoo.kernels import cuda, dispatch
 from tinygrad_zoo.recipe import Recipe, find, registered
 from tinygrad_zoo.testing import op_laws
 from tinygrad_zoo.testing.cupysim.transfers import HiddenCopyError, forbid_sync, watch
 from tinygrad_zoo.training import fit
+from tinygrad_zoo.training.loop import advance, prepare
 
+BY_KERNELS = 2  # steps in the emulation
 STEPS = 6  # NumPy and the stand-in part at the first step that differs, and every one is compared
 TRAINING = str(Path(sys.modules[fit.__module__].__file__ or "").parent)
 
@@ -92,8 +94,9 @@ def forbidding(recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
 
 @pytest.fixture
 def formulas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No kernels on NumPy: the stand-in has none, and in float32 another order of summation shows after some steps."""
+    """No kernels on either side: in float32 another order of summation shows after some steps."""
     monkeypatch.setattr(dispatch, "enabled", lambda: False)
+    monkeypatch.setattr(cuda, "enabled", lambda: False)
     dispatch.module.cache_clear()
     yield
     dispatch.module.cache_clear()
@@ -125,6 +128,17 @@ def test_a_system_trains_as_on_numpy_and_its_steps_wait_for_nothing(recipe: Reci
     assert checked >= STEPS * any(True for _ in models[0].parameters())
     assert log.uploads >= STEPS
     assert json.loads((run.out / "config.json").read_text("utf-8"))["device"] == "cupysim:0"
+
+
+@pytest.mark.parametrize("recipe", [trained(recipe) for recipe in registered()])
+def test_a_system_takes_its_steps_by_cuda_kernels(recipe: Recipe[Any, Any]) -> None:
+    """In the emulation, beside the kernels of the CPU; their sums have another order."""
+    metrics = []
+    for device in ("cpu", "cupysim"):
+        with backend.using(device):
+            state = prepare(recipe, recipe.config, 0)
+            metrics.append([advance(recipe, state)[recipe.metric] for _ in range(BY_KERNELS)])
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-4, abs=1e-5)
 
 
 def test_a_step_that_waits_is_caught(tmp_path: Path) -> None:

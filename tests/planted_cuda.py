@@ -17,8 +17,8 @@ def planted(file: str, old: str, new: str) -> Any:
     path, read = (KERNELS / file).resolve(), Path.read_text
     assert path.read_text("utf-8").count(old) == 1, "plant it anew"
 
-    def changed(self: Path, *arguments: Any) -> str:
-        text = read(self, *arguments)
+    def changed(self: Path, *arguments: Any, **settings: Any) -> str:
+        text = read(self, *arguments, **settings)
         return text.replace(old, new) if self.resolve() == path else text
 
     return changed

@@ -238,7 +238,7 @@ def of_families() -> Iterator[Any]:
             yield pytest.param(file, old, new, f"{module}.py::{test}", marks=marks, id=f"{file}: {old[:40]!r}")
 
 
-@pytest.mark.parametrize(("file", "old", "new", "test"), of_families())
+@pytest.mark.parametrize(("file", "old", "new", "test"), list(of_families()))
 def test_a_fault_of_a_family_is_noticed(file: str, old: str, new: str, test: str) -> None:
     environment = os.environ | {"CUDA_FAULT": json.dumps([file, old, new]), "PYTHONPATH": path_of(TESTS, TESTS.parent)}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "planted_cuda", TESTS / test]

@@ -5,7 +5,7 @@
 - `deform-conv`: forward and backward, (8, 64, 56, 56), 64 maps of 3 x 3, with a mask; torchvision's operator.
 - `adamw`: one step of 100 million parameters; `torch.optim.AdamW(fused=True)`, and a copy of as many bytes as the step
   must move: 4 arrays read, 3 written.
-- `layer-norm`, `softmax`, `cross-entropy`: forward and backward of (8192, 4096), and copies of the bytes they must move.
+- `layer-norm`, `softmax`, `cross-entropy`: forward and backward of (8192, 4096), and copies of what they must move.
 - `realnvp-eager`, `transformer-eager`: the steps of `python -m benchmarks step`, on the card.
 
 Every timed call ends by waiting for the card. Answers are the root mean squares of results and gradients.
@@ -36,8 +36,8 @@ def wait_for_ours() -> None:
     import tinygrad_zoo as tz
     from tinygrad_zoo import backend
 
-    cuda = backend.namespace(tz.zeros(1, device=DEVICE).data).cuda
-    cuda.Device().synchronize()
+    device: Any = backend.namespace(tz.zeros(1, device=DEVICE).data)
+    device.cuda.Device().synchronize()
 
 
 def wait_for_torch() -> None:
@@ -281,10 +281,11 @@ def all_cases() -> list[Case]:
         mine = partial(ours_rows, name, ROWS)
         made += [case(name, mine, against_torch(partial(torch_rows, name, ROWS))), moved(name, mine, arrays * n, 0.75)]
     steps = (
-        ("realnvp-eager", partial(step.ours, "realnvp-eager"), partial(step.torch_step, "realnvp-eager", compiled=False)),
-        ("transformer-eager", transformer_step.ours, partial(transformer_step.torch_step, compiled=False)),
+        ("realnvp-eager", partial(step.ours, "realnvp-eager"), partial(step.torch_step, "realnvp-eager")),
+        ("transformer-eager", transformer_step.ours, transformer_step.torch_step),
     )
-    for name, mine, theirs in steps:
+    for name, mine, eager_or_compiled in steps:
+        theirs = partial(eager_or_compiled, compiled=False)
         peer = against_torch(partial(torch_step, theirs), "torch-eager")
         made.append(case(name, partial(ours_step, mine), peer, direction="step", torch_eager=1.0))
     return made

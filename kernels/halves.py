@@ -24,7 +24,8 @@ def rounded(x: Array, kind: Kind) -> Array:
     if kind == "float16":
         with np.errstate(all="ignore"):
             return x.astype(np.float16).astype(_SINGLE)
-    bits = namespace(x).ascontiguousarray(x).view(np.uint32)
+    plain = namespace(x).ascontiguousarray(x)
+    bits = plain.view(np.uint32)
     even = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(_SINGLE)
     return namespace(x).where(x == x, even, x)
 

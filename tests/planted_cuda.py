@@ -1,4 +1,4 @@
-"""A pytest plugin: plants the fault that CUDA_FAULT tells (file below kernels, old, new; as JSON) in what is compiled."""
+"""A pytest plugin: plants the fault of CUDA_FAULT (file below kernels, old, new, as JSON) in what is compiled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks gpu` times does the same in both libraries: tiny, on the stand-in for CuPy and on the CPU."""
+"""What `python -m benchmarks gpu` times does the same in both libraries: tiny, on the stand-in and on the CPU."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def biased_pulled(name: str, g: Array, x: Any, bias: Any, a: float = 0.0, b: flo
     [[[1.0], [1.0]], [2.0]]
     """
     if type(x) is not np.ndarray and cuda.served(x) and bias.dtype == x.dtype:
-        return cuda.module(__name__).biased_pulled(name, g, x, bias, a, b)
+        pulled: tuple[Array, Array] = cuda.module(__name__).biased_pulled(name, g, x, bias, a, b)
+        return pulled
     if (cpu := _served(x, bias)) is None:
         return None
     gx = np.empty(x.shape, x.dtype)

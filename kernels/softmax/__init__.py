@@ -104,8 +104,10 @@ def cross_entropy(
     if weight is not None and weight.dtype != x.dtype:
         return None
     if cuda.served(x):
-        made = cuda.module(__name__).cross_entropy(x, target, weight, ignore_index, reduction, label_smoothing)
-        return CrossEntropy(*made, 0)
+        loss, normalizers, share = cuda.module(__name__).cross_entropy(
+            x, target, weight, ignore_index, reduction, label_smoothing
+        )
+        return CrossEntropy(loss, normalizers, share, 0)
     if type(x) is not np.ndarray or x.dtype not in COMPILED or (cpu := module(__name__)) is None:
         return None
     dtype, n = x.dtype, len(x)

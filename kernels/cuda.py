@@ -24,6 +24,7 @@ TENSOR_CORES = 80  # the compute capability from which on sources that include t
 THREADS = 256  # a block's, where nothing speaks for another number
 SHARED = 48 * 1024  # bytes of shared memory that a kernel has without asking for more
 MOST_BLOCKS = 4096  # of a loop over entries: more than fill any card
+_HOST = (np.ndarray, np.generic)
 _INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
 
 
@@ -44,7 +45,7 @@ def needs_tensor_cores(path: Path) -> bool:
 
 def served(x: Any) -> bool:
     """Whether kernels take x: an array on a device, of a type that they are compiled for."""
-    return not isinstance(x, np.ndarray) and hasattr(x, "dtype") and x.dtype in COMPILED and enabled()
+    return not isinstance(x, _HOST) and hasattr(x, "dtype") and x.dtype in COMPILED and enabled()
 
 
 def plain(x: Array, dtype: Any = None) -> Array:
@@ -54,7 +55,7 @@ def plain(x: Array, dtype: Any = None) -> Array:
 
 def served_halves(x: Any) -> bool:
     """Whether kernels for tensor cores take x: numbers of 16 bits on a device that has them."""
-    if isinstance(x, np.ndarray) or not hasattr(x, "dtype") or x.dtype.name not in HALVES or not enabled():
+    if isinstance(x, _HOST) or not hasattr(x, "dtype") or x.dtype.name not in HALVES or not enabled():
         return False
     return _capability(namespace(x), x.device.id) >= TENSOR_CORES
 

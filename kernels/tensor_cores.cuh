@@ -35,6 +35,20 @@ __device__ u32 rounded<Brain>(float low, float high) {
   return made;
 }
 
+// The number of 16 bits in the lower half, 0, or the upper one, 1.
+template <class U>
+__device__ float number(u32 pair, int which);
+template <>
+__device__ float number<Half>(u32 pair, int which) {
+  float made;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(made) : "h"((unsigned short)(pair >> 16 * which)));
+  return made;
+}
+template <>
+__device__ float number<Brain>(u32 pair, int which) {
+  return __uint_as_float(pair >> 16 * which << 16);
+}
+
 // c += A B
 template <class U>
 __device__ void multiply_add(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1);

@@ -157,18 +157,37 @@ def brain(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
 
 
-def run_brain(q: Any, k: Any, v: Any, causal: bool, width: int) -> tuple[Any, Any]:
-    """attention_mma.cu for bfloat16, of which NumPy knows nothing: launched by hand."""
+def as_brain(x: np.ndarray[Any, Any]) -> Any:
+    return cupysim.asarray((x.view(np.uint32) >> 16).astype(np.uint16))
+
+
+def from_brain(x: Any) -> np.ndarray[Any, Any]:
+    return (x.get().astype(np.uint32) << 16).view(np.float32)
+
+
+def run_brain(
+    q: np.ndarray[Any, Any], k: np.ndarray[Any, Any], v: np.ndarray[Any, Any], causal: bool,
+    g: np.ndarray[Any, Any] | None = None,
+) -> tuple[np.ndarray[Any, Any], ...]:  # fmt: skip
+    """attention_mma*.cu for bfloat16, of which NumPy knows nothing, by hand: the result and logs, or the gradients."""
     (batch, heads, n, d), (m, e) = q.shape, v.shape[2:]
-    given = [cupysim.asarray((x.view(np.uint32) >> 16).astype(np.uint16)) for x in (q, k, v)]
+    wide = gpu._wide(d, e)
+    sizes = (*map(np.int32, (heads, n, m, d, e)), np.float32(0.7), np.int32(causal), np.int32(0), np.int32(0))
+    given = (*map(as_brain, (q, k, v)), cupysim.empty(0, bool))
+
+    def run(path: Any, name: str, rows: int, *arrays: Any) -> None:
+        kernel = cuda.kernel(cupysim, path, f"{name}_{wide}", "Brain")
+        kernel.max_dynamic_shared_size_bytes = shared = 96 * 1024
+        kernel((batch * heads * -(-rows // 64),), (128,), (*given, *arrays, *sizes), shared_mem=shared)
+
     out, logs = cupysim.empty((batch, heads, n, e), np.uint16), cupysim.empty((batch, heads, n), np.float32)
-    run = cuda.kernel(cupysim, gpu.HALVES_SOURCE, f"attention_{width}", "Brain")
-    run.max_dynamic_shared_size_bytes = shared = 5 * 64 * (width + 8) * 2
-    sizes = (np.int32(heads), np.int32(n), np.int32(m), np.int32(d), np.int32(e), np.float32(0.7))
-    flags = (np.int32(causal), np.int32(0), np.int32(0))
-    blocks = batch * heads * -(-n // 64)
-    run((blocks,), (128,), (*given, cupysim.empty(0, bool), out, logs, *sizes, *flags), shared_mem=shared)
-    return (out.get().astype(np.uint32) << 16).view(np.float32), logs.get()
+    run(gpu.HALVES_SOURCE, "attention", n, out, logs)
+    if g is None:
+        return from_brain(out), logs.get()
+    inner, (gq, gk, gv) = cupysim.empty_like(logs), (cupysim.empty(x.shape, np.uint16) for x in (q, k, v))
+    run(gpu.HALVES_BACKWARD, "attention_pulled_queries", n, as_brain(g), out, logs, inner, gq)
+    run(gpu.HALVES_BACKWARD, "attention_pulled_keys", m, as_brain(g), logs, inner, gk, gv)
+    return from_brain(gq), from_brain(gk), from_brain(gv)
 
 
 HALF_SIZES = [(2, 2, 7, 5, 16, 8), (1, 2, 70, 130, 64, 64), (1, 1, 129, 200, 24, 32), (1, 1, 65, 64, 128, 80)]
@@ -195,7 +214,7 @@ def test_halves(seed: int, sizes: tuple[int, ...], causal: bool) -> None:
             assert host is not None
             np.testing.assert_allclose(made[1].get(), host[1], rtol=1e-5, atol=1e-5)
         q, k, v, g = map(brain, (q, k, v, g))
-        out, logs = run_brain(q, k, v, causal, next(w for w in (32, 64, 128) if w >= max(sizes[4:])))
+        out, logs = run_brain(q, k, v, causal)
         np.testing.assert_allclose(
             out, attention_by_weights(q, k, v, g, None, causal, 0.7)[0], rtol=1.6e-2, atol=1.6e-2
         )
@@ -204,8 +223,65 @@ def test_halves(seed: int, sizes: tuple[int, ...], causal: bool) -> None:
         np.testing.assert_allclose(logs, host[1], rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_of_halves_and_what_tensor_cores_leave() -> None:
-    """float16 through the op: backward in float32; columns that are no multiple of 8 go that way in the forward too."""
+def near_all(made: Any, expected: Any, near: float) -> None:
+    """Each array near that expected: in shares of its largest entry, since sums of weighted rows are rounded terms."""
+    for name, x, y in zip("qkv", made, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=near, atol=near * max(1, np.abs(y).max()), err_msg=name)
+
+
+def gradients_of_halves(
+    arrays: Any, hidden: Any, causal: bool, layouts: tuple[str, ...] = ("C",) * 4
+) -> list[np.ndarray[Any, Any]]:
+    """Those of q, k and v, by the kernels."""
+    settings = {"causal": causal, "scale": 0.7, **BLOCKS}
+    q, k, v, g = (laid(x, layout) for x, layout in zip(arrays, layouts, strict=True))
+    flags = None if hidden is None else cupysim.asarray(hidden)
+    made = attention.attention(q, k, v, flags, **settings)
+    assert made is not None
+    pulled = attention.attention_pulled(g, made[0], q, k, v, flags, made[1], **settings)
+    assert pulled is not None and all(x.dtype == np.float16 for x in pulled)
+    return [x.get() for x in pulled]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("sizes", HALF_SIZES, ids=lambda sizes: "x".join(map(str, sizes)))
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gradients_of_halves(seed: int, sizes: tuple[int, ...], causal: bool) -> None:
+    """Weights, what is pulled back to scores, and results are rounded to 11 bits, of bfloat16 to 8."""
+    arrays = drawn(sizes, "float16")
+    hidden = np.random.default_rng(1).random((sizes[0], sizes[3])) < 0.3
+    hidden[0, 0] = True
+    hidden[-1] |= sizes[0] > 1
+    with schedule(seed):
+        for flags, layouts in ((None, ("heads last",) * 4), (hidden, ("C", "heads last", "gaps", "gaps"))):
+            made = gradients_of_halves(arrays, flags, causal, layouts)
+            near_all(made, attention_by_weights(*arrays, flags, causal, 0.7)[1:], 3e-3)
+        q, k, v, g = map(brain, arrays)
+        near_all(run_brain(q, k, v, causal, g), attention_by_weights(q, k, v, g, None, causal, 0.7)[1:], 2.4e-2)
+
+
+def test_gradients_of_halves_where_all_scores_are_low() -> None:
+    """A key behind the last one would have a score of 0, and so an infinite weight."""
+    for columns in (16, 128):
+        q, k, v, g = drawn((1, 1, 70, 70, columns, 16), "float16")
+        q[..., :16], k[..., :16] = np.abs(q[..., :16]) + 16, -np.abs(k[..., :16]) / 4 - 0.75
+        assert (q.astype(np.float32) @ k.astype(np.float32).swapaxes(-1, -2)).max() * 0.7 < -100
+        expected = attention_by_weights(q, k, v, g, None, False, 0.7)[1:]
+        near_all(gradients_of_halves((q, k, v, g), None, False), expected, 5e-3)
+
+
+def test_gradients_of_halves_are_bitwise_the_same_in_any_order() -> None:
+    arrays = drawn((1, 2, 70, 130, 32, 32), "float16")
+    results = []
+    for seed in SEEDS:
+        with schedule(seed):
+            results.append(gradients_of_halves(arrays, None, True))
+    for other in results[1:]:
+        assert all((x == y).all() for x, y in zip(results[0], other, strict=True))
+
+
+def test_gradients_through_the_op_and_what_tensor_cores_leave() -> None:
+    """float16: columns that are no multiple of 8 go by float32."""
     for columns in (16, 12, 136):
         q, k, v, g = (x[:, 0] for x in drawn((2, 1, 9, 11, columns, columns), "float16"))
         assert attention.takes_halves(*(cupysim.asarray(x) for x in (q, k, v))) == (columns == 16)
@@ -313,30 +389,178 @@ CUDA_FAULTS = [
         "test_halves",
     ),
     (
-        "attention/attention_mma.cu",
-        "lane % 8 + lane / 16 * 8) * ROW + d * 16 + lane / 8 % 2 * 8",
-        "lane % 8 + lane / 8 % 2 * 8) * ROW + d * 16 + lane / 16 * 8",
+        "attention/attention_mma.cuh",
+        "(lane % 8 + lane / 16 * 8) * (WIDE + 8) + d * 16 + lane / 8 % 2 * 8",
+        "(lane % 8 + lane / 8 % 2 * 8) * (WIDE + 8) + d * 16 + lane / 16 * 8",
         "test_halves",
     ),
-    ("attention/attention_mma.cu", "load_matrices_transposed(b", "load_matrices(b", "test_halves"),
+    ("attention/attention_mma.cuh", "load_matrices_transposed(b", "load_matrices(b", "test_halves"),
     (
-        "attention/attention_mma.cu",
+        "attention/attention_mma.cuh",
         "rounded<T>(near[2], near[3]), rounded<T>(far[0], far[1])",
         "rounded<T>(far[0], far[1]), rounded<T>(near[2], near[3])",
         "test_halves",
     ),
     ("attention/attention_mma.cu", "ROW = WIDE + 8,", "ROW = WIDE + 4,", "test_halves"),
-    ("attention/attention_mma.cu", "&& c < x.columns;", ";", "test_halves"),
+    ("attention/attention_mma.cuh", "&& c < x.columns;", ";", "test_halves"),
     ("attention/attention_mma.cu", "first + TILE - 1 <= row)", "first <= row)", "test_halves"),
     ("attention/attention_mma.cu", "!masked && first + TILE <= keys", "!masked", "test_halves"),
     ("attention/attention_mma.cu", "(k_tiles + (half ^ 1) * SIZE", "(k_tiles + half * SIZE", "test_halves"),
     (
-        "attention/attention_mma.cu",
+        "attention/attention_mma.cuh",
         "return operation(value, __shfl_xor_sync(ALL, value, 2));",
         "return value;",
         "test_halves",
     ),
-    ("attention/attention_mma.cu", "if (j * 8 < values) {", "{", "test_halves"),
+    ("attention/attention_mma.cuh", "if (j * 8 < out.columns) {", "{", "test_halves"),
     ("attention/attention_mma.cu", "sums[j][i] *= shrunk[i / 2]", "sums[j][i] *= shrunk[i % 2]", "test_halves"),
     ("attention/attention_mma.cu", "half ^= 1", "half ^= 0", "test_halves"),
+    (
+        "attention/attention_mma_backward.cu",
+        "wait_for_copies<1>();\n    __syncthreads();  // these keys are there",
+        "wait_for_copies<2>();\n    __syncthreads();  // these keys are there",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "wait_for_copies<1>();\n    __syncthreads();  // these queries are there",
+        "__syncthreads();  // these queries are there",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "    __syncthreads();  // these keys are there\n",
+        "",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "    __syncthreads();  // these queries are there\n",
+        "",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "    __syncthreads();  // these keys have been read, and the next but one may come\n",
+        "",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "    __syncthreads();  // these queries have been read, and the next but one may come\n",
+        "",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "    __syncthreads();  // these queries are there\n",
+        "    if (threadIdx.x < 96) __syncthreads();\n",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "(scale * LOG2_E) - log[i / 2]",
+        "(scale * LOG2_E) - log[i % 2]",
+        "test_gradients_of_halves",
+    ),
+    ("attention/attention_mma_backward.cu", "(i % 2 ? log.y : log.x)", "log.x", "test_gradients_of_halves"),
+    ("attention/attention_mma_backward.cu", "(i % 2 ? mean.y : mean.x)", "mean.y", "test_gradients_of_halves"),
+    (
+        "attention/attention_mma_backward.cu",
+        "lane % 4 * 2 + i % 2, own + i / 2 * 8)",
+        "lane % 4 * 2, own + i / 2 * 8)",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "seen(own + i / 2 * 8, first + span + j * 8",
+        "seen(own + i / 2 * 8, first + j * 8",
+        "test_gradients_of_halves",
+    ),
+    ("attention/attention_mma_backward.cu", "first + L::WALK - 1 <= row)", "first <= row)", "test_gradients_of_halves"),
+    ("attention/attention_mma_backward.cu", "row + TILE - 1 <= first)", "row <= first)", "test_gradients_of_halves"),
+    (
+        "attention/attention_mma_backward.cu",
+        "!masked && first + L::WALK <= keys &&",
+        "!masked &&",
+        "test_gradients_of_halves_where_all_scores_are_low",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "next = of_query(first + L::WALK + threadIdx.x",
+        "next = of_query(first + threadIdx.x",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "of_queries[(half ^ 1) * 2 * L::WALK + threadIdx.x] = next",
+        "of_queries[half * 2 * L::WALK + threadIdx.x] = next",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "if (query >= queries) return second ? 0 : INFINITY;",
+        "",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "half * 2 * L::WALK + span + lane % 4 * 2",
+        "half * 2 * L::WALK + lane % 4 * 2",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "if (lane % 4 == 0 && query < queries) inner[place]",
+        "if (lane % 4 == 0) inner[place]",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "(k_tiles + (half ^ 1) * L::STEP",
+        "(k_tiles + half * L::STEP",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "int start = causal ? row : 0",
+        "int start = causal ? row + TILE : 0",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "c < x.columns; c += 32",
+        "c < x.columns; c += 64",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "row < x.rows && c < x.columns",
+        "c < x.columns",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "weigh<WIDE>(of_v, weights, g_rows)",
+        "weigh<WIDE>(of_v, weights, q_rows)",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "threadIdx.x / WARP * 16 * (WIDE + 8)",
+        "threadIdx.x / WARP * 16 * WIDE",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "if (KEPT == 1) load_left<WIDE>(parts[0], rows, d)",
+        "if (KEPT == 1) load_left<WIDE>(parts[0], rows, 0)",
+        "test_gradients_of_halves",
+    ),
+    (
+        "attention/attention_mma_backward.cu",
+        "weight * (pulled[j][i] - mean[i / 2])",
+        "weight * pulled[j][i] - mean[i / 2]",
+        "test_gradients_of_halves",
+    ),
 ]

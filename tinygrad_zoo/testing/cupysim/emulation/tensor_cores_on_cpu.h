@@ -80,12 +80,14 @@ u32 rounded(float low, float high) {
 }
 
 template <class U>
+float number(u32 pair, int which) {
+  return cuda_on_cpu::as_float(U{static_cast<unsigned short>(pair >> 16 * which)});
+}
+
+template <class U>
 void multiply_add(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   struct Parts {
     u32 a[4], b[2];
-  };
-  auto number = [](u32 pair, int which) {
-    return cuda_on_cpu::as_float(U{static_cast<unsigned short>(pair >> 16 * which)});
   };
   cuda_on_cpu::Collective<Parts> parts(~0u, {{a[0], a[1], a[2], a[3]}, {b0, b1}}, 10);
   int g = cuda_on_cpu::lane() / 4, t = cuda_on_cpu::lane() % 4;
@@ -94,8 +96,8 @@ void multiply_add(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     int half = k / 8, holder = k % 8 / 2, which = k % 2;
     Parts row = parts.of(4 * g + holder);
     for (int column = 0; column < 2; column++) {
-      float right = number(parts.of(4 * (2 * t + column) + holder).b[half], which);
-      for (int r = 0; r < 2; r++) sums[r][column] += number(row.a[2 * half + r], which) * right;
+      float right = number<U>(parts.of(4 * (2 * t + column) + holder).b[half], which);
+      for (int r = 0; r < 2; r++) sums[r][column] += number<U>(row.a[2 * half + r], which) * right;
     }
   }
   for (int i = 0; i < 4; i++) c[i] += sums[i / 2][i % 2];

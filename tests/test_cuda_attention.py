@@ -535,12 +535,6 @@ CUDA_FAULTS = [
     ),
     (
         "attention/attention_mma_backward.cu",
-        "row < x.rows && c < x.columns",
-        "c < x.columns",
-        "test_gradients_of_halves",
-    ),
-    (
-        "attention/attention_mma_backward.cu",
         "weigh<WIDE>(of_v, weights, g_rows)",
         "weigh<WIDE>(of_v, weights, q_rows)",
         "test_gradients_of_halves",

@@ -33,7 +33,7 @@ def _served(q: Array, *others: Array) -> Any:
 def takes_halves(q: Array, k: Array, v: Array) -> bool:
     """Whether tensor cores serve: for float16 and bfloat16 on a device, up to 128 columns, multiples of 8.
 
-    Sums are float32 there, and weights are rounded to 16 bits before they multiply the values.
+    Sums are float32 there; weights, and the gradients of scores, are rounded to 16 bits before they multiply.
 
     >>> takes_halves(*[np.ones((1, 1, 2, 8), np.float16)] * 3)
     False

@@ -102,13 +102,8 @@ def formulas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     dispatch.module.cache_clear()
 
 
-def trained(recipe: Recipe[Any, Any]) -> Any:
-    """The recipe as a case of the test; one whose formulas alone take 40 s is left to `.ci/train`."""
-    return pytest.param(recipe, id=recipe.name, marks=[pytest.mark.train] if recipe.name == "deformable_cnn" else [])
-
-
 @pytest.mark.usefixtures("formulas")
-@pytest.mark.parametrize("recipe", [trained(recipe) for recipe in registered()])
+@pytest.mark.parametrize("recipe", list(registered()), ids=lambda recipe: recipe.name)
 def test_a_system_trains_as_on_numpy_and_its_steps_wait_for_nothing(recipe: Recipe[Any, Any], tmp_path: Path) -> None:
     models = []
 

@@ -19,12 +19,7 @@ torch = oracles.load("torch")
 pytestmark = pytest.mark.oracle("torch", "expecttest")
 
 
-LONG = {"nn.functional.max_pool1d", "nn.functional.max_pool2d"}  # 20 s each, hundreds of samples: in `.ci/train`
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.train) if name in LONG else name for name in sorted(CASES)]
-)
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_an_op_agrees_on_torchs_samples(name: str) -> None:
     info = op_db()[name]
     problems, counts = full_report(name)

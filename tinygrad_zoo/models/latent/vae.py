@@ -230,7 +230,12 @@ RECIPE = Recipe(
     step=step,
     evaluate=evaluate,
     baseline=binary_digits.baseline,
-    bar=Bar(metric="test_nll", at_most=18.5, seeds=3, text="test_nll ≤ 18.5 (max of 3 seeds); MADE 16.8"),
+    bar=Bar(  # the second, MADE's exact likelihood here, is not met: 17.4
+        metric="test_nll",
+        at_most=18.5,
+        seeds=3,
+        also=(Bar(metric="test_nll", at_most=16.8, seeds=3, text="below MADE's 16.8"),),
+    ),
     figure=figure,
     samples=samples,
 )

@@ -27,6 +27,7 @@ import functools
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,36 @@ def _cache(function: Callable[..., Any], variant: str) -> Any:
                 return None
 
     return Cache(function)
+
+
+# ---- what `capture` sees
+def watch(seen: Callable[[Kernel, np.dtype[Any], int, tuple[Any, ...]], None] | None) -> None:
+    """Call `seen(kernel, dtype, parts, arguments)` in this thread before every launch from now on; None: no longer."""
+    _watched.seen = seen
+    if seen is None:
+        if "__getitem__" in vars(Kernel):
+            del Kernel.__getitem__
+    else:
+        Kernel.__getitem__ = _seen  # type: ignore[method-assign]
+
+
+class _Watched(threading.local):
+    seen: Callable[..., None] | None = None
+
+
+_watched = _Watched()
+
+
+def _seen(kernel: Kernel, key: tuple[np.dtype[Any], int]) -> Callable[..., Any]:
+    seen, _watched.seen = _watched.seen, None  # what it looks up itself is no launch
+    compiled = dict.get(kernel, key) or kernel.__missing__(key)
+    _watched.seen = seen
+    if seen is None:
+        return compiled
+
+    def launch(*arguments: Any) -> Any:
+        assert _watched.seen is not None
+        _watched.seen(kernel, *key, arguments)
+        return compiled(*arguments)
+
+    return launch

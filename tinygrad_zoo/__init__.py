@@ -21,11 +21,12 @@ from .draws import *  # noqa: F403
 from .draws import __all__ as _draw_names
 from .dtypes import NAMES as _dtype_names
 from .dtypes import bool, float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
-from .grad_mode import enable_grad, is_grad_enabled, no_grad
+from .grad_mode import each_step, effect, enable_grad, is_grad_enabled, no_grad
 from .ops import *  # noqa: F403
 from .ops import __all__ as _op_names
 from .tensor import Tensor, as_tensor, tensor
 from .threads import get_num_threads, set_num_threads
+from .capture import capture
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
@@ -78,8 +79,11 @@ __all__ = [
     "Tensor",
     "__version__",
     "as_tensor",
+    "capture",
     "checkpoint",
     "detect_anomaly",
+    "each_step",
+    "effect",
     "draw_graph",
     "enable_grad",
     "errors",

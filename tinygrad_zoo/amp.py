@@ -22,7 +22,7 @@ from contextlib import ContextDecorator
 from typing import Any, Literal, TypeAlias
 
 from .errors import UsageError
-from .grad_mode import state
+from .grad_mode import each_step, effect, state
 from .ops import isfinite, stack
 from .optim import Optimizer
 
@@ -104,12 +104,13 @@ class GradScaler:
 
     def scale(self, loss: Any) -> Any:
         """loss · scale: call `backward` on it."""
-        return loss * self._scale if self.enabled else loss
+        return loss * each_step(self.get_scale) if self.enabled else loss
 
     def get_scale(self) -> float:
         """What losses are multiplied by."""
         return self._scale if self.enabled else 1.0
 
+    @effect
     def unscale_(self, optimizer: Optimizer) -> None:
         """Divide the gradients of the optimizer's parameters by the scale, to clip or look at them before `step`.
 
@@ -124,6 +125,7 @@ class GradScaler:
             g.data = g.data * (1 / self._scale)  # not in place: it may be a broadcast view
         self._finite[id(optimizer)] = not grads or bool(stack(*(isfinite(g.data).all() for g in grads)).all())
 
+    @effect
     def step(self, optimizer: Optimizer) -> bool:
         """`unscale_`, unless that was done, and `optimizer.step()` if all gradients are finite; whether they were.
 
@@ -141,6 +143,7 @@ class GradScaler:
             optimizer.step()
         return self._finite[id(optimizer)]
 
+    @effect
     def update(self) -> None:
         """Adjust the scale after the steps of an iteration."""
         if not self.enabled or not self._finite:

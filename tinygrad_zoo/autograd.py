@@ -203,6 +203,8 @@ def _pull_recorded(node: Node, g: Any, needs: list[bool]) -> Any:
     if op.backward is not None:
         gs = (g,) if len(outs) == 1 else g
         return op.backward(*gs, *outs, *inputs, *node.saved, needs=needs, **node.settings)
+    if state.recorder is not None:
+        return state.recorder.pull(node, g, outs, inputs, lambda: _rule(node, g, outs, inputs, needs))
     return _rule(node, g, outs, inputs, needs)
 
 

@@ -25,6 +25,7 @@ class Observer(Protocol):
 class _ThreadState(threading.local):
     recording: bool = True  # are nodes made?
     observer: Observer | None = None
+    recorder: Any = None  # of `capture`, while it records: an observer that is also told of what is not an op
     node: Any = None  # the node whose rule is running, while observed
     precision: Any = None  # of products under `autocast`: "float16", "bfloat16"
 
@@ -81,3 +82,28 @@ def observe(observer: Observer) -> Iterator[None]:
         yield
     finally:
         state.observer = state.node = None
+
+
+def each_step(number: Callable[[], float]) -> float:
+    """`number()`, which `capture` asks anew in every replay: a rate that is annealed, say.
+
+    It is for an op's argument as it is, x * each_step(...): arithmetic of Python on it would be done once.
+    """
+    return number() if state.recorder is None else state.recorder.live(number)
+
+
+def effect(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorates a function that writes what is no op's result: an optimizer's step, running statistics.
+
+    `capture` calls it again at its place in every replay, with the values of that replay in the Tensors it is given.
+    What it returns is None, a Tensor, or a tuple of them.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if state.recorder is None:
+            return function(*args, **kwargs)
+        found: R = state.recorder.effect(function, args, kwargs)
+        return found
+
+    return call

@@ -122,11 +122,17 @@ class Op:
                 if array.dtype.kind != "f":
                     self._check_real(array)
                     node = None
-                return wrap(Variable.result_type, array, node, 0, version)
+                made_here = wrap(Variable.result_type, array, node, 0, version)
+                if state.recorder is not None:
+                    state.recorder.keep(made_here)
+                return made_here
             for array in outputs:
                 if array is not None:
                     self._check_real(array)
             outputs = [made(array, node, i, version) for i, array in enumerate(outputs)]
+            if state.recorder is not None:
+                for x in outputs:
+                    state.recorder.keep(x)
         if not several:
             return outputs[0]
         return type(result)(*outputs) if hasattr(result, "_fields") else tuple(outputs)

@@ -12,6 +12,7 @@ from .autograd import Op, alias, backward
 from .casts import Casts
 from .elsewhere import TENSOR, Elsewhere
 from .errors import DeviceError, DTypeError, GradientError, IndexingError, ShapeError
+from .grad_mode import state
 from .interop import Interop, import_dlpack
 from .variable import Variable, wrap
 
@@ -82,7 +83,7 @@ class Tensor(Casts, Interop):
         return int(self._data.shape[0])
 
     def __repr__(self) -> str:
-        text = np.array2string(backend.to_host(self._data), separator=", ", prefix="tensor(", threshold=60)
+        text = np.array2string(backend.to_host(self._read("repr()")), separator=", ", prefix="tensor(", threshold=60)
         parts = [text]
         if self.dtype.name not in ("float32", "int64", "bool"):
             parts.append(f"dtype={self.dtype}")
@@ -103,18 +104,20 @@ class Tensor(Casts, Interop):
     # ---- its values, outside the graph
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a NumPy array: shared on the host (writes through it go undetected), a copy from a device."""
-        return backend.to_host(self._data)
+        return backend.to_host(self._read("numpy()"))
 
     def item(self) -> Any:
         """The value of a tensor of one element, as a Python number."""
         return self._one("item", ".tolist()")
 
     def tolist(self) -> Any:
-        return backend.to_host(self._data).tolist()
+        return backend.to_host(self._read("tolist()")).tolist()
 
     def detach(self) -> Tensor:
         """The same memory outside the graph."""
         detached: Tensor = wrap(Tensor, self._data, version=self.version)
+        if state.recorder is not None:
+            state.recorder.keep(detached)
         return detached
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -151,7 +154,11 @@ class Tensor(Casts, Interop):
         """The value of the only element, as a Python number."""
         if self._data.size != 1:
             raise ShapeError(f"{who}: expected one element, this tensor has shape {self.shape}; use {instead}")
-        return self._data.item()
+        return self._read(f"{who}()").item()
+
+    def _read(self, who: str) -> Any:
+        """The array, for `who` to take numbers out of."""
+        return self._data if state.recorder is None else state.recorder.read(self, who)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 
 from .errors import DTypeError, GradientError, ShapeError
+from .grad_mode import state
 
 if TYPE_CHECKING:
     from .autograd import Op  # layers: a node names the op that made it
@@ -78,7 +79,9 @@ def as_array(x: Any) -> Array:
 
 def data_of(x: Any) -> Any:
     """The array of a Tensor, and any other value as it is: what a rule reads without a gradient, at every order."""
-    return x._data if isinstance(x, Variable) else x
+    if not isinstance(x, Variable):
+        return x
+    return x._data if state.recorder is None else state.recorder.read(x, "a rule")
 
 
 def run_hooks(hooks: dict[int, Hook] | None, g: Any) -> Any:
@@ -118,10 +121,12 @@ class Variable:
     @property
     def data(self) -> Array:
         """The array itself, outside the graph. Writes into it go undetected until `mark_written` tells of them."""
-        return self._data
+        return self._data if state.recorder is None else state.recorder.read(self, "data")
 
     @data.setter
     def data(self, array: Array) -> None:
+        if state.recorder is not None:
+            state.recorder.write(self)
         array = _array(array)
         if self._requires_grad and array.dtype.kind != "f":
             raise DTypeError(f"data: this tensor requires a gradient, so expected floating point, got {array.dtype}")

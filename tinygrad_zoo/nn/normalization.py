@@ -15,6 +15,7 @@ import numpy as np
 from .. import ops
 from ..errors import ShapeError, UsageError
 from ..ops.precision import widened
+from ..grad_mode import effect
 from ..ops.random import recomputing
 from ..tensor import as_tensor
 from .layers import check_sizes
@@ -198,18 +199,19 @@ class _BatchNorm(_Running):
         if self.training and self.running_mean is not None:
             out, mean, var = ops.batch_norm_with_statistics(x, self.weight, self.bias, eps=self.eps)
             if not recomputing():
-                self._count(mean.data, var.data, x.size // self.num_features)
+                self._count(mean, var, x.size // self.num_features)
             return out
         own = self.training or self.running_mean is None
         return ops.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, training=own, eps=self.eps
         )
 
+    @effect
     def _count(self, mean: Any, var: Any, count: int) -> None:
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.data[...] += 1
         self.num_batches_tracked.mark_written()
-        self._move(mean, var, count, 1 / self.num_batches_tracked.data if self.momentum is None else self.momentum)
+        self._move(mean.data, var.data, count, 1 / self.num_batches_tracked.data if self.momentum is None else self.momentum)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -265,15 +267,16 @@ class _InstanceNorm(_Running):
     def _normalized(self, x: Any) -> Any:
         own = self.training or self.running_mean is None
         if self.training and self.running_mean is not None and not recomputing():
-            self._move_by(x.data)
+            self._move_by(x)
         return ops.instance_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, use_input_stats=own, eps=self.eps
         )
 
+    @effect
     def _move_by(self, x: Any) -> None:
         """Towards the mean over the examples of their means and variances."""
         axes = tuple(range(2, x.ndim))
-        wide = widened(x)
+        wide = widened(x.data)
         count = math.prod(x.shape[2:])
         if count > 1:  # else the op refuses
             share = 0.0 if self.momentum is None else self.momentum

@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..backend import to_device
 from ..errors import ShapeError, UsageError
-from ..grad_mode import no_grad
+from ..grad_mode import effect, no_grad
 from ..ops.composite import straight_through
 from ..ops.random import draw, recomputing
 from ..tensor import Tensor, as_tensor
@@ -90,7 +90,7 @@ class VectorQuantizer(Module):
         codes = self._nearest(z, codebook)
         found = ops.embedding(codes, codebook)  # (…, d)
         if self.training and not recomputing():
-            self._follow(z.data.reshape(-1, self.d), codes.data.reshape(-1), chosen)
+            self._follow(z.detach(), codes, chosen)
         loss = self.beta * ops.mse_loss(z, found.detach())
         if not self.ema:
             loss = loss + ops.mse_loss(found, z.detach())
@@ -140,11 +140,12 @@ class VectorQuantizer(Module):
         with no_grad():  # ‖z - e‖² = ‖z‖² - 2 z·e + ‖e‖², of which the first is the same for all e
             return (ops.square(codebook).sum(axis=1) - 2 * (z @ codebook.T)).argmin(axis=-1)
 
+    @effect
     def _follow(self, z: Any, codes: Any, chosen: Any) -> None:
-        """Move the averages by the arrays z (M, d) and codes (M,); dead codes restart at the rows `chosen`."""
+        """Move the averages by z (…, d) and codes (…); dead codes restart at the rows `chosen`."""
         with no_grad():
-            z, rate = Tensor(z).astype(dtype=self.usage.dtype), 1 - self.decay
-            hits = ops.one_hot(Tensor(codes), num_classes=self.K).astype(dtype=z.dtype)  # (M, K)
+            z, rate = z.reshape(-1, self.d).astype(dtype=self.usage.dtype), 1 - self.decay
+            hits = ops.one_hot(codes.reshape(-1), num_classes=self.K).astype(dtype=z.dtype)  # (M, K)
             n = hits.sum(axis=0)
             usage = ops.lerp(self.usage, n / len(z), rate)
             self.usage.data = usage.data

@@ -17,6 +17,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import errstate, namespace, real_dtype, to_device
 from ..errors import DTypeError, ShapeError, UsageError
+from ..grad_mode import state
 from ..kernels import random as kernels
 from ..variable import Array
 from .sampling import sample
@@ -84,7 +85,7 @@ def draw(rng: np.random.Generator, values: Callable[[np.random.Generator], Any],
     generator(who, rng)
     if _tape.replay is not None:
         return next(_tape.replay)
-    drawn = values(rng)
+    drawn = values(rng) if state.recorder is None else state.recorder.draw(rng, values)
     if _tape.drawn is not None:
         _tape.drawn.append(drawn)
     return drawn

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import backend
 from ..errors import CheckpointError, UsageError
+from ..grad_mode import effect
 from ..kernels import optimizer as kernels
 from ..kernels.pieces import pieces
 from ..nn import Module
@@ -67,6 +68,7 @@ class EMA:
                 self._views[names[id(x)]] = view
                 view[...] = backend.to_device(values[names[id(x)]], layout.device)
 
+    @effect
     def update(self) -> None:
         """Take the model's present values into the average."""
         if any(kind_of(x) != (layout.dtype, layout.device) for layout in self._layouts for x in layout.tensors):
@@ -82,6 +84,7 @@ class EMA:
             kernels.ema(average, values, decay=decay)
         self._copies = {name: self._named[name].data.copy() for name in self._copies}
 
+    @effect
     def copy_to(self, model: Module | None = None) -> None:
         """Write the averages into the model, or into another of the same make."""
         target = self.model if model is None else model

@@ -10,12 +10,14 @@ import numpy as np
 
 from .. import backend
 from ..errors import NonFiniteError, UsageError
+from ..grad_mode import effect
 from ..kernels import optimizer as kernels
 from ..kernels.pieces import Pieces, pieces
 from ..tensor import Tensor, tensor
 from ..variable import Variable, mark_all_written
 
 
+@effect
 def clip_grad_norm_(
     parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
@@ -54,6 +56,7 @@ def clip_grad_norm_(
     return tensor(norm, dtype=grads[0].dtype, device=grads[0].device)
 
 
+@effect
 def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     """g ← min(max(g, −clip_value), clip_value), for every element of every gradient.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend import to_host
 from ..errors import CheckpointError, DTypeError, UsageError
+from ..grad_mode import effect
 from ..variable import Variable
 from .flat import Flat, Run, by_kind, check_gradients_fit, overlap
 
@@ -107,6 +108,7 @@ class Optimizer:
             for p in group["params"]:
                 p._grad = None
 
+    @effect
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         for i, group in enumerate(self.param_groups):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import CheckpointError, UsageError
+from ..grad_mode import effect
 from .optimizer import Optimizer
 
 
@@ -41,6 +42,7 @@ class Schedule:
         for group, lr in zip(groups, self.rates(count), strict=True):
             group["lr"] = lr
 
+    @effect
     def step(self) -> None:
         """Go on to the next rate."""
         self.apply(self.count + 1)

@@ -1,0 +1,171 @@
+"""Programs of kernel launches, replayed without Python: what `capture` runs a recorded step by.
+
+    program = Program(np.zeros(1, np.int64))
+    program.launch(cpu.total, x.dtype, 1, (like, x_address, out_address, plan, 4))
+    program.ready()
+    program.run(0, 1)
+
+Every launch goes through a trampoline, a function of machine code that takes a kernel's arguments out of memory. There
+is one for each list of argument types, made in a few milliseconds, by LLVM alone; nothing is compiled for a program.
+Arguments are written down once, arrays by their address, shape and strides: they must stay where they are. The memory
+of `arguments` may be written between runs, to change numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import Array, module
+from ..jit import Kernel
+
+_made: dict[str, int] = {}  # addresses of trampolines, by the type of the function that they call
+_engines: list[Any] = []  # machine code is freed with its engine
+
+
+def machine() -> Any:
+    """cpu.py, or None where kernels are turned off."""
+    return module(__name__)
+
+
+class Program:
+    """Launches in a row. `keep` holds what they refer to."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, int, list[Any]]] = []  # type of the function, its address, its arguments
+        self.keep: list[Any] = []
+        self.places: list[list[int]] = []  # of every launch's arguments among its words
+        self.failed = np.zeros(1, np.int64)
+
+    def launch(self, kernel: Kernel, dtype: Any, parts: int, arguments: tuple[Any, ...]) -> int:
+        """Append a launch of `kernel[dtype, parts](*arguments)`; returns its number."""
+        compiled: Any = kernel[np.dtype(dtype), parts]
+        (found,) = compiled.overloads.values()
+        kind, address = _function(found)
+        words: list[Any] = []
+        places = []
+        for value, numba_type in zip(arguments, found.fndesc.argtypes, strict=True):
+            places.append(len(words))
+            words += _words(value, numba_type)
+        self.keep.append((compiled, arguments))
+        self.places.append(places)
+        self.rows.append((kind, address, words))
+        return len(self.rows) - 1
+
+    def word(self, launch: int, argument: int) -> int:
+        """The address of a launch's argument, a number."""
+        return int(self.arguments.ctypes.data + 8 * (self.starts[launch] + self.places[launch][argument]))
+
+    def ready(self) -> None:
+        """Write the table down: no launch can be added any more."""
+        _make({kind for kind, _, _ in self.rows})
+        self.starts = np.cumsum([0, *(len(words) for _, _, words in self.rows)])
+        self.arguments = np.zeros(max(1, self.starts[-1]), np.int64)
+        for start, (_, _, words) in zip(self.starts, self.rows, strict=False):
+            for i, word in enumerate(words):
+                at = self.arguments[start + i : start + i + 1]
+                if isinstance(word, float):
+                    at.view(np.float64)[0] = word
+                elif isinstance(word, np.float32):
+                    at.view(np.float32)[0] = word
+                else:
+                    at[0] = word
+        base = self.arguments.ctypes.data
+        self.table = np.array(
+            [(_made[kind], address, base + 8 * start) for (kind, address, _), start in zip(self.rows, self.starts)]  # noqa: B905
+            or [(0, 0, 0)],
+            np.int64,
+        )
+        self._run = machine().run[np.dtype(np.float32), 1]
+        self._base = self.table.ctypes.data
+
+    def run(self, first: int, last: int) -> None:
+        """Launch rows first to last - 1. Raises MemoryError where a kernel could not get the memory it needs."""
+        self._run(self._base + 24 * first, last - first, self.failed)
+        if self.failed[0]:
+            self.failed[0] = 0
+            raise MemoryError("a kernel of a captured step could not allocate its working memory")
+
+
+def _words(value: Any, numba_type: Any) -> list[Any]:
+    """What the machine code of a kernel takes for an argument."""
+    from numba import types
+
+    if isinstance(numba_type, types.Array):
+        array: Array = value
+        return [0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides]
+    if isinstance(numba_type, types.Float):
+        return [np.float32(value) if numba_type.bitwidth == 32 else float(value)]
+    return [int(value)]
+
+
+# ---- trampolines
+def _function(found: Any) -> tuple[str, int]:
+    """The LLVM type and the address of what Numba compiled."""
+    fndesc = found.fndesc
+    kind = _type_of(fndesc.restype, tuple(fndesc.argtypes))
+    return kind, found.library.get_pointer_to_function(fndesc.llvm_func_name)
+
+
+@functools.cache
+def _type_of(restype: Any, argtypes: tuple[Any, ...]) -> str:
+    from numba.core.registry import cpu_target
+
+    context = cpu_target.target_context
+    return str(context.call_conv.get_function_type(restype, argtypes))
+
+
+def _make(kinds: set[str]) -> None:
+    """Make the trampolines that there are not yet, in one module."""
+    import llvmlite.binding as llvm
+
+    missing = sorted(kinds - _made.keys())
+    if not missing:
+        return
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    source = "\n".join(_source(f"trampoline{i}", kind) for i, kind in enumerate(missing))
+    compiled = llvm.parse_assembly(source)
+    compiled.verify()
+    engine = llvm.create_mcjit_compiler(compiled, llvm.Target.from_default_triple().create_target_machine(opt=1))
+    engine.finalize_object()
+    _engines.append(engine)
+    for i, kind in enumerate(missing):
+        _made[kind] = engine.get_function_address(f"trampoline{i}")
+
+
+def _source(name: str, kind: str) -> str:
+    """A function in LLVM's language: load the arguments, one in eight bytes, call, and return the status.
+
+    The first two of Numba's own arguments are where it returns a value and an exception.
+    """
+    given = kind[kind.index("(") + 1 : kind.rindex(")")]
+    types = _split(given)
+    lines = [f"define i64 @{name}(i64 %f, i64 %row) {{"]
+    passed = []
+    for i, type_ in enumerate(types[:2]):
+        inner = type_.removesuffix("*")
+        lines += [f"%s{i} = alloca {inner}", f"store {inner} null, {inner}* %s{i}"]
+        passed.append(f"{type_} %s{i}")
+    for i, type_ in enumerate(types[2:]):
+        lines += [f"%a{i} = add i64 %row, {8 * i}", f"%p{i} = inttoptr i64 %a{i} to i64*"]
+        if type_.endswith("*"):
+            lines += [f"%l{i} = load i64, i64* %p{i}", f"%v{i} = inttoptr i64 %l{i} to {type_}"]
+        else:
+            lines += [f"%q{i} = inttoptr i64 %a{i} to {type_}*", f"%v{i} = load {type_}, {type_}* %q{i}"]
+        passed.append(f"{type_} %v{i}")
+    lines += [f"%g = inttoptr i64 %f to {kind}*", f"%r = call i32 %g({', '.join(passed)})"]
+    return "\n".join([*lines, "%w = sext i32 %r to i64", "ret i64 %w", "}"])
+
+
+def _split(given: str) -> list[str]:
+    """The types of a list, of which some are structures."""
+    found, depth, start = [], 0, 0
+    for i, letter in enumerate(given):
+        depth += (letter in "{[(") - (letter in "}])")
+        if letter == "," and depth == 0:
+            found.append(given[start:i].strip())
+            start = i + 1
+    return [*found, given[start:].strip()] if given.strip() else found

@@ -1,0 +1,211 @@
+"""capture: record one training step, and replay it without its Python.
+
+    @tinygrad_zoo.capture
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for x, y in batches:
+        loss = step(x, y)
+
+The first two calls run as they stand and are recorded (`recorder.py`): two, so that what differs between them is known to
+depend on values. `program.py` makes steps of the recording, kernel launches wherever there is a kernel (`lowering.py`,
+`pointwise.py`), lays all values into one arena, and from the third call on `replay.py` runs that: no graph, no allocation
+but for the results, almost no Python.
+
+What a replay repeats: ops, forward and backward, draws from generators, and effects, functions decorated with
+`tinygrad_zoo.effect` such as an optimizer's step. What it does not: all other Python. Where that would show, a
+CaptureError says so while recording.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+import numpy as np
+
+from ..errors import CaptureError, UsageError
+from ..variable import Variable
+from .program import difference
+from .recorder import Recorder, mapped
+from .replay import Replay
+
+__all__ = ["Captured", "capture"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_TRIES = 4  # recordings of one kind of call until two in a row are the same
+_PLAIN = (int, float, bool, str, bytes, type(None))
+
+
+class Captured(Generic[P, R]):
+    """A captured function. `counts` says how many calls ran eagerly ("recorded"), were replayed, and were checked."""
+
+    def __init__(self, function: Callable[P, R], check_every: int | None, max_programs: int) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.check_every, self.max_programs = function, check_every, max_programs
+        self.counts = {"recorded": 0, "replayed": 0, "checked": 0, "programs": 0, "dropped": 0}
+        self._known: OrderedDict[Any, _Kind] = OrderedDict()
+        self._last: Replay | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        arrays, key = _signature((args, kwargs))
+        kind = self._known.get(key)
+        if kind is None:
+            kind = self._known[key] = _Kind()
+            if len(self._known) > self.max_programs:
+                self._known.popitem(last=False)
+                self.counts["dropped"] += 1
+        elif len(self._known) > 1:
+            self._known.move_to_end(key)
+        replay = kind.replay
+        if replay is None:
+            return self._record(kind, arrays, args, kwargs)
+        if not replay.fits():  # a parameter has another array now
+            kind.replay = kind.recording = None
+            return self._record(kind, arrays, args, kwargs)
+        self._last = replay
+        if self.check_every is not None and (self.counts["replayed"] + 1) % (self.check_every + 1) == 0:
+            return self._check(kind, replay, arrays, args, kwargs)
+        self.counts["replayed"] += 1
+        result: R = replay(arrays)
+        return result
+
+    def _record(self, kind: _Kind, arrays: list[Any], args: Any, kwargs: Any) -> R:
+        before = kind.recording
+        recorder = Recorder(arrays, {} if before is None else before.identities())
+        with recorder:
+            result = self.function(*args, **kwargs)
+        self.counts["recorded"] += 1
+        kind.recording, kind.tries = recorder, kind.tries + 1
+        if before is not None:
+            different = difference(before, recorder)
+            if different is None:
+                kind.replay = self._last = Replay(before, recorder, result)
+                kind.recording, kind.tries = None, 0
+                self.counts["programs"] += 1
+            elif kind.tries >= _TRIES:
+                raise CaptureError(
+                    f"capture: the step does something else in every call: {different}. A number that changes from call "
+                    "to call is an argument of the step, a tensor, or asked for by tinygrad_zoo.each_step; a decision "
+                    "by values is an op, tinygrad_zoo.where, or made outside"
+                )
+        return result
+
+    def _check(self, kind: _Kind, replay: Replay, arrays: list[Any], args: Any, kwargs: Any) -> R:
+        """Run eagerly, and see that the replay would have given the same."""
+        recorder = Recorder(arrays, replay.recorder.identities(), snapshots=True)
+        before = replay.snapshot()
+        with recorder:
+            result = self.function(*args, **kwargs)
+        self.counts["replayed"] += 1
+        self.counts["checked"] += 1
+        different = difference(replay.recorder, recorder) or replay.differs(before, recorder, arrays, result)
+        if different is not None:
+            kind.replay = kind.recording = None
+            raise CaptureError(f"capture: the replay is not what the step does: {different}")
+        return result
+
+    @property
+    def program(self) -> str:
+        """The program of the latest call, a line a step. Raises CaptureError before there is one."""
+        return self._replayed().text()
+
+    def report(self) -> dict[str, Any]:
+        """Of the program of the latest call: bytes of its arena and of all its values, launches, and the ops that are
+        still calls of Python."""
+        return {**self._replayed().report(), **self.counts}
+
+    def _replayed(self) -> Replay:
+        if self._last is None:
+            raise CaptureError("capture: there is no program yet: call the captured function twice")
+        return self._last
+
+
+class _Kind:
+    """Calls with arguments of the same shapes."""
+
+    recording: Recorder | None = None
+    replay: Replay | None = None
+    tries = 0
+
+
+def _signature(nest: Any) -> tuple[list[Any], Any]:
+    """The arrays among the arguments, and what else a program depends on."""
+    arrays: list[Any] = []
+    key: list[Any] = []
+
+    def walk(x: Any) -> None:
+        if isinstance(x, Variable):
+            arrays.append(x._data)
+            key.append((x._data.shape, x._data.dtype.str, x._data.strides))
+        elif isinstance(x, np.ndarray):
+            arrays.append(x)
+            key.append((x.shape, x.dtype.str, x.strides, "array"))
+        elif isinstance(x, dict):
+            for name, value in x.items():
+                key.append(name)
+                walk(value)
+        elif isinstance(x, (list, tuple)):
+            key.append((type(x), len(x)))
+            for value in x:
+                walk(value)
+        else:
+            key.append((type(x), x) if isinstance(x, _PLAIN) else id(x))
+
+    walk(nest)
+    return arrays, tuple(key)
+
+
+@overload
+def capture(function: Callable[P, R], /) -> Captured[P, R]: ...
+@overload
+def capture(
+    *, check_every: int | None = None, max_programs: int = 8
+) -> Callable[[Callable[P, R]], Captured[P, R]]: ...
+@overload
+def capture(
+    function: Callable[P, R], /, *, check_every: int | None = None, max_programs: int = 8
+) -> Captured[P, R]: ...
+
+
+def capture(function: Any = None, /, *, check_every: int | None = None, max_programs: int = 8) -> Any:
+    """`function`, recorded in its first two calls and replayed from then on: a training step of fixed shapes.
+
+    Arguments may be Tensors and arrays, also in lists and dicts: their values are copied in. Of other arguments, and of
+    every new shape, there is a program of its own, `max_programs` at most, the least used of which is dropped. Results
+    are as if the function had run: bitwise where the same kernels run, else to rounding (sums are added up in another
+    order). Tensors that the function returns, or puts into attributes, hold the values of the latest call.
+
+    With `check_every=N` every N replays one call runs eagerly, and CaptureError is raised where a replay would have
+    given something else. Raises CaptureError for what can't be replayed, naming the line and what to write instead;
+    UsageError for other settings.
+
+    >>> w = tz.tensor([1.0], requires_grad=True)
+    >>> optimizer = tz.optim.SGD([w], lr=0.25)
+    >>> @tz.capture
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = tz.square(w * x).sum()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> [step(tz.tensor([1.0])).item() for _ in range(4)]
+    [1.0, 0.25, 0.0625, 0.015625]
+    >>> step.counts["replayed"]
+    2
+    """
+    for name, value in (("check_every", check_every), ("max_programs", max_programs)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise UsageError(f"capture: expected {name} >= 1, got {value!r}")
+    if function is None:
+        return lambda of: Captured(of, check_every, max_programs)
+    if not callable(function):
+        raise UsageError(f"capture: expected a function, got {type(function).__name__}: write capture(step)")
+    return Captured(function, check_every, max_programs)

@@ -1,0 +1,179 @@
+"""Native steps for ops: by the kernels that they launch, or by instructions of `kernels.machine`.
+
+An op is lowered by its name in `INSTRUCTIONS`, else by its own launches where these are all it does. What is neither
+stays a call of Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..kernels import threads
+from ..kernels.jit import COMPILED
+from ..kernels.machine import machine
+from . import pointwise
+from .launches import same_numbers
+from .recorder import Call, Cell, Ref
+from .steps import Bound, Kernels, Step, emit_launch, refs_in
+
+Array = np.ndarray[Any, Any]
+
+
+def lowered(call: Call, before: Call) -> Step | None:
+    """The native step of a call, that was `before` in the first recording; None: there is none."""
+    if machine() is None:
+        return None
+    made = pointwise.step_of(call)
+    if made is None and (instruction := INSTRUCTIONS.get(call.op.__name__)) is not None:
+        made = instruction(call)
+    if made is not None:
+        return made
+    if call.reproduced and all(map(same_numbers, call.launches, before.launches)):
+        return Kernels(call, call.reproduced == "zeroed")
+    return None
+
+
+class Native(Step):
+    """An instruction: `write` appends its launches."""
+
+    native = True
+
+    def __init__(self, call: Call, write: Callable[[Bound], None], scratch: tuple[Ref, ...] = ()) -> None:
+        self.call, self.name, self.line = call, str(call.op), call.line
+        self._write, self._scratch = write, scratch
+
+    def reads(self) -> Iterator[Ref]:
+        return refs_in(self.call.inputs, self.call.settings)
+
+    def writes(self) -> Iterator[Ref]:
+        return (x for x in self.call.outputs if isinstance(x, Ref))
+
+    def scratch(self) -> Iterator[Ref]:
+        return iter(self._scratch)
+
+    def emit(self, bound: Bound) -> None:
+        self._write(bound)
+
+
+def _kernels() -> Any:
+    cpu = machine()
+    assert cpu is not None
+    return cpu
+
+
+# ---- sums
+def _sum(call: Call) -> Step | None:
+    """`sum` and `mean` over neighbouring axes of float32 or float64."""
+    x, out = call.inputs[0], call.outputs[0]
+    if not isinstance(x, Ref) or x.dtype not in COMPILED or out.dtype != x.dtype:
+        return None
+    axis = call.settings["axis"]
+    axes = range(len(x.shape)) if axis is None else sorted(a % len(x.shape) for a in np.atleast_1d(axis).tolist())
+    axes = list(axes)
+    if not axes or axes != list(range(axes[0], axes[-1] + 1)) or 0 in x.shape:
+        return None
+    lead, tail = axes[0], axes[-1] + 1
+    kept = [s for i, s in enumerate(out.strides) if not (call.settings["keepdims"] and i in axes)]
+    parts = [
+        pointwise.merged(x.shape[:lead], [x.strides[:lead], tuple(kept[:lead])]),
+        pointwise.merged(x.shape[lead:tail], [x.strides[lead:tail]]),
+        pointwise.merged(x.shape[tail:], [x.strides[tail:], tuple(kept[lead:])]),
+    ]
+    if any(len(shape) > 1 for shape, _ in parts):
+        return None
+    (a, b, c) = ((shape[0], strides) if shape else (1, None) for shape, strides in parts)
+    step = lambda part, i: 0 if part[1] is None else part[1][i][0]
+    row = np.array([a[0], b[0], c[0], step(a, 0), step(b, 0), step(c, 0), step(a, 1), step(c, 1)], np.int64)
+    divisor = b[0] if call.op.__name__ == "mean" else 1
+
+    def write(bound: Bound) -> None:
+        arguments = (np.zeros(1, x.dtype), bound.address(x), bound.address(out), row, divisor)
+        bound.table.launch(_kernels().total, x.dtype, 1, arguments)
+
+    return Native(call, write)
+
+
+# ---- rows by their numbers
+def _embedding(call: Call) -> Step | None:
+    index, table, out = call.inputs[0], call.inputs[1], call.outputs[0]
+    if not all(isinstance(x, Ref) for x in (index, table)) or index.dtype != np.int64 or table.dtype not in COMPILED:
+        return None
+    if not (_compact(index) and _compact(table) and _compact(out)) or len(table.shape) != 2:
+        return None
+    rows = (int(np.prod(index.shape)), table.shape[1])
+
+    def write(bound: Bound) -> None:
+        arrays = bound.array(table), bound.array(index).reshape(-1), bound.array(out).reshape(rows), bound.wrong
+        bound.table.launch(_kernels().gather, table.dtype, 1, arrays)
+
+    return Native(call, write)
+
+
+def _compact(x: Ref) -> bool:
+    expected, stride = [], x.dtype.itemsize
+    for n in reversed(x.shape):
+        expected.append(stride)
+        stride *= n
+    return all(s == e or n == 1 for s, e, n in zip(x.strides, reversed(expected), x.shape, strict=True))
+
+
+# ---- the loss
+def _cross_entropy(call: Call) -> Step | None:
+    """The kernel's sums, made into the loss and what its gradient needs."""
+    loss, reduction = call.outputs[0], call.settings["reduction"]
+    if len(call.launches) != 1 or reduction not in ("sum", "mean") or len(call.outputs) != 3:
+        return None
+    (launch,) = call.launches
+    sums, normalizers, share = launch.arguments[5], call.outputs[1], call.outputs[2]
+    target = launch.arguments[1]
+    if target.block.origin == "scratch" or launch.arguments[0].block.origin == "scratch":
+        return None  # it was copied
+    if normalizers.block != launch.arguments[4].block:
+        return None
+
+    def write(bound: Bound) -> None:
+        emit_launch(launch, bound)
+        place = np.zeros(())
+        bound.cells[share] = [place]
+        arguments = (
+            np.zeros(1, loss.dtype), bound.array(sums), bound.address(loss), place.ctypes.data,
+            int(reduction == "mean"), bound.wrong,
+        )  # fmt: skip
+        bound.table.launch(_kernels().mean_loss, loss.dtype, 1, arguments)
+
+    scratch = tuple(x for x in launch.arguments if isinstance(x, Ref) and x.block.origin == "scratch")
+    return Native(call, write, scratch)
+
+
+def _cross_entropy_backward(call: Call) -> Step | None:
+    """The kernel, with the share that the forward found in this replay."""
+    if not call.reproduced or len(call.launches) != 1 or not isinstance(call.inputs[6], Cell):
+        return None
+    (launch,) = call.launches
+    share = call.inputs[6]
+
+    def write(bound: Bound) -> None:
+        place = bound.cell(share)
+        source = place[0] = np.zeros(()) if place[0] is None else place[0]
+        move = bound.table.launch(_kernels().move, np.float64, 1, (source.ctypes.data, 0))
+        pulled = emit_launch(launch, bound)
+
+        def link() -> None:
+            place = (bound.table.word(move, 1) - bound.table.arguments.ctypes.data) // 8
+            bound.table.arguments[place] = bound.table.word(pulled, 6)
+
+        bound.links.append(link)
+
+    return Native(call, write)
+
+
+INSTRUCTIONS: dict[str, Callable[[Call], Step | None]] = {
+    "sum": _sum,
+    "mean": _sum,
+    "embedding": _embedding,
+    "cross_entropy": _cross_entropy,
+    "cross_entropy_backward": _cross_entropy_backward,
+}

@@ -1,0 +1,507 @@
+"""What a step did, while it runs eagerly: every op, forward and backward, every draw, every effect, in order.
+
+The recorder is the observer of `grad_mode`, and is told besides of what is no op: draws (`ops.random.draw`), effects
+(`grad_mode.effect`: the optimizer's step, running statistics), numbers that are asked anew (`each_step`), and of attempts
+to take values out of the graph, which a replay would not repeat.
+
+A value is named by its memory: `Ref` is a view of a `Block`, the array that owns the memory. All arrays are kept while
+recording goes on, so that no two blocks share an address.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import autograd
+from ..errors import CaptureError
+from ..grad_mode import state
+from ..kernels import jit
+from ..op import Op
+from ..variable import Node, Variable, wrap
+
+_CALL, _PULL = Op.__call__.__code__, autograd._pull_recorded.__code__
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_MODELS = os.path.join(_HERE, "models") + os.sep
+
+
+class Live(float):
+    """A number that a replay asks for anew."""
+
+    number: Callable[[], float]
+
+
+class Unknown:
+    """What an effect returned beside Tensors: a replay can't give it."""
+
+    def __bool__(self) -> bool:
+        raise CaptureError(
+            f"capture: {user_line()} decides by what an effect returned, which a replay would not look at again: "
+            "decide outside of the captured function"
+        )
+
+
+@dataclass(eq=False, slots=True)
+class Block:
+    """Memory, and where its contents come from."""
+
+    array: np.ndarray[Any, Any]
+    origin: str  # "argument", "outside", "constant", "draw", "op", "effect"
+    number: int
+    written: bool = False  # by an effect
+    variable: Any = None  # the Tensor outside whose array it is
+    alias: Block | None = None  # whose memory it shares, after a copy was left out
+
+    @property
+    def owner(self) -> Block:
+        return self if self.alias is None else self.alias.owner
+
+    def __repr__(self) -> str:
+        return f"%{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value: a view of a block."""
+
+    block: Block
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, block: Block, array: np.ndarray[Any, Any]) -> Ref:
+        start = array.ctypes.data - block.array.ctypes.data
+        return cls(block, start, array.shape, array.strides, array.dtype)
+
+    def view(self, base: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The value's array, where `base`, bytes, is the block's memory."""
+        return np.ndarray(self.shape, self.dtype, base, self.offset, self.strides)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        return self.offset, self.shape, self.strides, self.dtype
+
+
+class Cell:
+    """A by-product of an op that is no array, a number that its backward is given."""
+
+
+@dataclass(slots=True)
+class Launch:
+    """A kernel that ran inside of a call, with its arguments: Refs for arrays."""
+
+    kernel: jit.Kernel
+    dtype: np.dtype[Any]
+    parts: int
+    arguments: tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Call:
+    """An op on arrays: `outputs` are what it returns, its by-products behind them."""
+
+    op: Any
+    inputs: list[Any]  # Refs, Live, and other values as they are
+    settings: dict[str, Any]
+    outputs: list[Any]  # Refs, Cells, None
+    line: str
+    launches: list[Launch] = field(default_factory=list)
+    reproduced: str = ""  # see launches.py
+
+
+@dataclass(slots=True)
+class Pull:
+    """A gradient rule that looks at values outside of ops: `node`'s, run as a whole on arrays."""
+
+    node: Node
+    inputs: list[Any]  # the gradients, the outputs, the inputs, the saved
+    settings: dict[str, Any]
+    outputs: list[Any]
+    line: str
+
+
+@dataclass(slots=True)
+class Draw:
+    """What the host draws, or hands over: `values(rng)` for the arrays `outputs`."""
+
+    rng: Any
+    values: Callable[[Any], Any]
+    outputs: list[Ref]
+    line: str
+
+
+@dataclass(slots=True)
+class Effect:
+    """A function that writes outside of the graph."""
+
+    function: Callable[..., Any]
+    args: Any  # Refs for Tensors: see `mapped`
+    kwargs: Any
+    outputs: list[Ref]
+    grads: list[tuple[Variable, Ref | None]]  # what `.grad` of the leaves is when it runs
+    line: str
+    left: dict[int, Any] = field(default_factory=dict)  # the arrays outside, by number, as it leaves them
+    left_grads: list[Any] = field(default_factory=list)  # and the gradients
+
+
+Entry = Call | Pull | Draw | Effect
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A nest of lists, tuples and dicts with `change` made to every Tensor and array in it."""
+    if isinstance(value, Variable | np.ndarray | Ref | Marked):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: mapped(x, change) for key, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [mapped(x, change) for x in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A Tensor in a nest that was mapped: its value."""
+
+    ref: Ref
+    tensor: bool
+
+
+def root_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array that owns the memory."""
+    while type(array.base) is np.ndarray:
+        array = array.base
+    return array
+
+
+class Recorder:
+    """Records while `with recorder:`; `entries` is what was done.
+
+    `known` are blocks' arrays of an earlier recording, by id: what is met there again was not made by the step.
+    """
+
+    def __init__(self, arguments: Sequence[Any], known: dict[int, Any], snapshots: bool = False) -> None:
+        self.entries: list[Entry] = []
+        self.blocks: dict[int, Block] = {}  # by the id of the array that owns the memory
+        self.known = known
+        self._numbers = itertools.count(), itertools.count(-1, -1)
+        self.kept: list[Any] = []  # what must not be freed, so that no id is given out twice
+        self.made: list[weakref.ref[Any]] = []  # the Tensors that were made
+        self.leaves: dict[int, Variable] = {}
+        self.cells: dict[int, Cell] = {}  # by the id of the number
+        self.inside = 0  # an effect
+        self.snapshots = snapshots  # are the arrays outside kept as every effect leaves them?
+        self._launches: list[tuple[jit.Kernel, Any, int, tuple[Any, ...]]] = []
+        self._pulling = self._leaking = False  # a rule runs; it looked at values
+        self.arguments = [self._block(root_of(a), "argument") for a in arguments]
+        self.given = list(zip(self.arguments, arguments, strict=True))
+
+    def identities(self) -> dict[int, Any]:
+        """The arrays and Tensors that were met, by id: alive as long as the recorder is."""
+        met = [b.array for b in self.blocks.values()]
+        met += [b.variable for b in self.blocks.values() if b.variable is not None]
+        return {id(x): x for x in met}
+
+    # ---- blocks
+    def _block(self, root: np.ndarray[Any, Any], origin: str, of_launch: bool = False) -> Block:
+        block = self.blocks.get(id(root))
+        if block is None:  # what only launches know, such as tables, is made in one recording and found in the next
+            number = next(self._numbers[of_launch])
+            block = self.blocks[id(root)] = Block(root, origin, number)
+        return block
+
+    def find(self, array: np.ndarray[Any, Any]) -> Ref | None:
+        """The value of an array, if its memory is known."""
+        block = self.blocks.get(id(root_of(array)))
+        return None if block is None else Ref.of(block, array)
+
+    def ref(
+        self, array: np.ndarray[Any, Any], variable: Any = None, origin: str = "constant", of_launch: bool = False
+    ) -> Ref:
+        """The value of an array that an op is given: from outside, or a constant where it is met for the first time."""
+        root = root_of(array)
+        block = self.blocks.get(id(root))
+        if block is None:
+            if id(root) in self.known or id(variable) in self.known:
+                origin = "outside"
+            block = self._block(root, origin, of_launch)
+            self.kept.append(array)
+        if block.origin in ("outside", "constant") and variable is not None:
+            block.variable = variable
+            self.kept.append(variable)
+            if variable._requires_grad and variable.node is None:
+                self.leaves[id(variable)] = variable
+        return Ref.of(block, array)
+
+    def _input(self, x: Any) -> Any:
+        if isinstance(x, Variable):
+            return self.ref(x._data, x)
+        if isinstance(x, np.ndarray):
+            return self.ref(x)
+        return self.cells.get(id(x), x) if type(x) is float else x
+
+    def _output(self, array: Any, origin: str) -> Any:
+        if array is None:
+            return None
+        if not isinstance(array, np.ndarray):
+            self.kept.append(array)
+            return self.cells.setdefault(id(array), Cell())
+        self.kept.append(array)
+        return Ref.of(self._block(root_of(array), origin), array)
+
+    # ---- what the engine tells
+    def __call__(
+        self, op: Any, inputs: tuple[Any, ...], settings: dict[str, Any], outputs: Sequence[Any], node: Any
+    ) -> None:
+        if self.inside:
+            return
+        launches, self._launches = self._launches, []
+        saved = list(node.saved) if node is not None else []
+        if node is not None:
+            self.kept.append(node)
+        refs = [self._input(x) for x in inputs]
+        self._refuse_shapes(op, settings, outputs)
+        settings = mapped(settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
+        found = [self._output(a, "op") for a in (*outputs, *saved)]
+        call = Call(op, refs, settings, found, user_line())
+        call.launches = [Launch(k, d, p, tuple(map(self._argument, given))) for k, d, p, given in launches]
+        self.kept.append(settings)
+        self.entries.append(call)
+        if self.known and call.launches:
+            from .launches import reproduced
+
+            with self._outside():
+                call.reproduced = reproduced(call)
+
+    def _argument(self, x: Any) -> Any:
+        if not isinstance(x, np.ndarray):
+            return x
+        return self.find(x) or self.ref(x, origin="scratch", of_launch=True)
+
+    def _refuse_shapes(self, op: Any, settings: dict[str, Any], outputs: Sequence[Any]) -> None:
+        """What has as many results as its values say can't be replayed."""
+        index = settings.get("index")
+        masked = any(getattr(i, "dtype", None) == bool for i in (index if isinstance(index, tuple) else (index,)))
+        if op.__name__ in ("masked_select", "nonzero", "argwhere") or (op.__name__ == "getitem" and masked):
+            raise CaptureError(
+                f"capture: {user_line()} calls {op} with a mask: how many results it has depends on values: "
+                "write tinygrad_zoo.where(mask, x, 0), or weigh by the mask"
+            )
+
+    def launched(self, kernel: jit.Kernel, dtype: Any, parts: int, arguments: tuple[Any, ...]) -> None:
+        if not self.inside:
+            self.kept.append(arguments)
+            self._launches.append((kernel, dtype, parts, arguments))
+
+    def keep(self, variable: Any) -> None:
+        if variable is not None and not self.inside:
+            self.made.append(weakref.ref(variable))
+
+    def draw(self, rng: Any, values: Callable[[Any], Any]) -> Any:
+        if self.inside:
+            return values(rng)
+        with self._outside():
+            drawn = values(rng)
+        outputs: list[Ref] = []
+
+        def note(x: Any) -> Any:
+            array = x._data if isinstance(x, Variable) else x
+            fresh = array.copy()  # it may be a view of what is written later
+            self.kept.append(fresh)
+            outputs.append(Ref.of(self._block(fresh, "draw"), fresh))
+            return wrap(type(x), fresh) if isinstance(x, Variable) else fresh
+
+        drawn = np.asarray(drawn) if isinstance(drawn, np.generic) else drawn
+        drawn = mapped(drawn, note)
+        self.entries.append(Draw(rng, values, outputs, user_line()))
+        return drawn
+
+    def live(self, number: Callable[[], float]) -> float:
+        with self._outside():
+            found = Live(number())
+        found.number = number
+        return found
+
+    def effect(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.inside:
+            return function(*args, **kwargs)
+
+        def note(x: Any) -> Any:
+            if isinstance(x, Variable):
+                ref = self.find(x._data)
+                inner = ref is not None and ref.block.origin not in ("outside", "constant")
+                return Marked(ref, True) if inner else x  # type: ignore[arg-type]
+            ref = self.find(x)
+            return Marked(ref, False) if ref is not None and ref.block.origin != "outside" else x
+
+        marked = mapped((args, kwargs), note)
+        grads = self.grads()
+        with self._outside():
+            result = function(*args, **kwargs)
+        for _, ref in grads:
+            if ref is not None:
+                ref.block.written = True
+        outputs: list[Ref] = []
+        several = result if isinstance(result, tuple) else (result,)
+        for x in several:
+            if isinstance(x, Variable):
+                found = self._output(x._data, "effect")
+                assert found is not None
+                outputs.append(found)
+                self.keep(x)
+        entry = Effect(function, marked[0], marked[1], outputs, grads, user_line())
+        if self.snapshots:
+            entry.left = {b.number: b.array.copy() for b in self.blocks.values() if b.origin == "outside"}
+            entry.left_grads = [None if x._grad is None else x._grad._data.copy() for x, _ in grads]
+        self.entries.append(entry)
+        plain = result is not None and not all(isinstance(x, Variable) for x in several)
+        return Unknown() if plain else result
+
+    def pull(self, node: Node, g: Any, outs: Sequence[Any], inputs: Sequence[Any], rule: Callable[[], Any]) -> Any:
+        """The gradients by a node's rule: by the ops it calls, or, if it looks at values besides, as a whole."""
+        if self.inside:
+            return rule()
+        outer, self._pulling, self._leaking = (self._pulling, self._leaking), True, False
+        start = len(self.entries)
+        try:
+            results = rule()
+            leaking = self._leaking
+        finally:
+            self._pulling, self._leaking = outer
+        if leaking:
+            del self.entries[start:]
+            given = [*(g if isinstance(g, list) else [g]), *outs, *inputs, *node.saved]
+            refs = [self._input(x) for x in given]
+            self.kept.append(node)
+            found = [None if x is None else self._output(x._data if isinstance(x, Variable) else x, "op") for x in results]
+            settings = mapped(node.settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
+            self.entries.append(Pull(node, refs, settings, found, user_line()))
+            results = [x if x is None or isinstance(x, Variable) else wrap(Variable.result_type, x) for x in results]
+        return results
+
+    def grads(self) -> list[tuple[Variable, Ref | None]]:
+        """What `.grad` of every leaf is now."""
+        found = []
+        for x in self.leaves.values():
+            grad = x._grad
+            found.append((x, None if grad is None else self.ref(grad._data, grad)))
+        return found
+
+    def read(self, x: Variable, who: str) -> Any:
+        """Somebody asks a Tensor for its array."""
+        array = x._data
+        if self.inside or not isinstance(array, np.ndarray):
+            return array
+        frame: Any = sys._getframe(1)
+        while frame is not None and frame.f_code not in (_CALL, _PULL):
+            frame = frame.f_back
+        if frame is not None and frame.f_code is _CALL:  # an op's forward, which is repeated as a whole
+            return array
+        if frame is not None and self._pulling:  # a rule: so is it, now
+            self._leaking = True
+            return array
+        if who in ("data", "a rule"):
+            guarded = array.view(Guarded)
+            return guarded
+        ref = self.find(array)
+        if ref is None:
+            return array
+        raise CaptureError(
+            f"capture: {user_line()} takes a value out of the step by {who}: a replay would not look at it again: "
+            "return the tensor and read it outside, or write an op (tinygrad_zoo.where) in place of a decision"
+        )
+
+    def write(self, x: Variable) -> None:
+        """Somebody gives a Tensor another array."""
+        if not self.inside:
+            raise CaptureError(
+                f"capture: {user_line()} writes a tensor's data: a replay would not: put it into a function of its own "
+                "and decorate that with tinygrad_zoo.effect"
+            )
+
+    # ---- with recorder:
+    def _outside(self) -> _Outside:
+        return _Outside(self)
+
+    def __enter__(self) -> Recorder:
+        if state.observer is not None:
+            raise CaptureError("capture: an observer is set: neither captured functions nor detect_anomaly nest")
+        state.observer = state.recorder = self
+        jit.watch(self.launched)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        jit.watch(None)
+        state.observer = state.recorder = state.node = None
+
+
+class _Outside:
+    """`with` it, nothing is recorded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def __enter__(self) -> None:
+        self.recorder.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.recorder.inside -= 1
+
+
+class Guarded(np.ndarray[Any, Any]):
+    """An array that says what it is and refuses to be computed with: a replay would not do it again."""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise CaptureError(
+            f"capture: {user_line()} computes with the array of a tensor, outside of ops: a replay would not do it again: "
+            "write it in ops, or put it into a function of its own decorated with tinygrad_zoo.effect"
+        )
+
+    __array_ufunc__ = __array_function__ = _refuse
+    __getitem__ = __setitem__ = __float__ = __int__ = __bool__ = __index__ = __iter__ = _refuse
+    item = tolist = sum = mean = max = min = any = all = astype = copy = reshape = argmax = argmin = _refuse
+
+
+def user_line() -> str:
+    """The innermost line outside this package, or in one of its models."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_HERE) or name.startswith(_MODELS):
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "a line inside tinygrad_zoo"
+
+
+def lines(entries: Sequence[Entry]) -> Iterator[str]:
+    for entry in entries:
+        yield describe(entry)
+
+
+def describe(entry: Entry) -> str:
+    """One line of a program, readable."""
+
+    def text(x: Any) -> str:
+        if isinstance(x, Ref):
+            return f"{x.block!r}:{x.dtype.name}{list(x.shape)}"
+        return f"{x:g}" if isinstance(x, float) else repr(x)[:30]
+
+    outputs = ", ".join(text(x) for x in entry.outputs if x is not None)
+    if isinstance(entry, Call):
+        settings = "".join(f", {k}={v!r:.30}" for k, v in entry.settings.items() if v is not None)
+        return f"{outputs} = {entry.op}({', '.join(map(text, entry.inputs))}{settings})"
+    if isinstance(entry, Pull):
+        return f"{outputs} = the rule of {entry.node.op}({', '.join(map(text, entry.inputs))})"
+    if isinstance(entry, Draw):
+        return f"{outputs} = draw"
+    name = getattr(entry.function, "__qualname__", repr(entry.function))
+    return f"{outputs + ' = ' if outputs else ''}effect {name}"

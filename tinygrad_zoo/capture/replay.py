@@ -1,0 +1,246 @@
+"""A program that is bound to memory: what a captured call runs."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import IndexingError
+from ..tensor import Tensor
+from ..variable import Variable, wrap
+from .pointwise import Chain, fused
+from .program import Arena, plan, steps_of
+from .recorder import Block, Draw, Effect, Marked, Recorder, Ref, mapped
+from .steps import Bound, Drawing, Outside, Step
+
+Array = np.ndarray[Any, Any]
+
+
+class Replay:
+    """The second recording of a step, made into launches and calls, and ready to run."""
+
+    def __init__(self, first: Recorder, second: Recorder, result: Any) -> None:
+        self.result = mapped(result, lambda x: _marked(second, x))
+        returned: list[Ref] = []
+        mapped(self.result, lambda x: returned.append(x.ref) if isinstance(x, Marked) else None)
+        grads = second.grads()
+        escaped = _escaped(second, result)
+        lasting = {ref.block for ref in returned}
+        lasting |= {ref.block for _, ref in grads if ref is not None} | {ref.block for _, ref in escaped}
+        steps = fused(steps_of(first, second, lasting))
+        _store_what_is_read(steps, lasting)
+        self.steps: list[Step] = [s for s in steps if not isinstance(s, Chain) or any(s.writes())]
+        offsets, size = plan(self.steps, lasting, second.arguments)
+        self.arena = Arena(offsets, size)
+        self.bound = bound = Bound(self.arena.memory)
+        self.recorder = second
+        self._inputs = [bound.array(Ref.of(block, array)) for block, array in second.given]
+        self._actions = self._bind()
+        self._final = grads
+        self._grads = [(x, None if ref is None else bound.tensor(ref)) for x, ref in grads]
+        self._escaped = [(ref, bound.array(value)) for ref, value in escaped]
+        self._outside = [
+            (b.variable, b.variable._data) for b in second.blocks.values() if b.origin == "outside" and b.variable is not None
+        ]
+
+    def _bind(self) -> list[Callable[[], None]]:
+        """Runs of native steps, and calls of Python between them."""
+        bound, spans = self.bound, []
+        self._leaders: list[Step] = []  # the first step of every action
+        for step in self.steps:
+            if not step.native:
+                spans.append(step.action(bound))
+                self._leaders.append(step)
+                continue
+            start = len(bound.table.rows)
+            step.emit(bound)
+            if spans and isinstance(spans[-1], tuple) and spans[-1][1] == start:
+                spans[-1] = (spans[-1][0], len(bound.table.rows))
+            else:
+                spans.append((start, len(bound.table.rows)))
+                self._leaders.append(step)
+        bound.table.ready()
+        run = bound.table.run
+        for link in bound.links:
+            link()
+        return [(lambda first=span[0], last=span[1]: run(first, last)) if isinstance(span, tuple) else span for span in spans]
+
+    def fits(self) -> bool:
+        """Whether the tensors outside lie where they lay."""
+        return all(x._data is array for x, array in self._outside)
+
+    def __call__(self, arrays: Sequence[Array]) -> Any:
+        for place, array in zip(self._inputs, arrays, strict=True):
+            np.copyto(place, array)
+        for number, slot in self.bound.asked:
+            slot[0] = number()
+        for action in self._actions:
+            action()
+        if self.bound.wrong[0]:
+            self.bound.wrong[0] = 0
+            raise IndexingError("capture: an index or a class of this call's arguments is out of range")
+        for x, grad in self._grads:
+            x._grad = grad
+        for reference, value in self._escaped:
+            if (alive := reference()) is not None:
+                alive._data = value.copy()
+        return mapped(self.result, self._fresh)
+
+    # ---- what it is
+    def text(self) -> str:
+        """A line a step: what it writes, what it does, what it reads; `py` where Python runs."""
+        lines = []
+        for step in self.steps:
+            writes = ", ".join(map(_named, dict.fromkeys(step.writes())))
+            reads = ", ".join(map(_named, dict.fromkeys(step.reads())))
+            lines.append(f"{'  ' if step.native else 'py'} {writes} = {step.name}({reads})")
+        return "\n".join(lines)
+
+    def report(self) -> dict[str, Any]:
+        """Bytes, launches, and what is left to Python, by name with how often."""
+        python = Counter(step.name for step in self.steps if not step.native)
+        values = sum(b.array.nbytes for b in self.arena.offsets)
+        return {
+            "arena_bytes": self.arena.size,
+            "value_bytes": values,
+            "steps": len(self.steps),
+            "launches": len(self.bound.table.rows),
+            "native": sum(step.native for step in self.steps),
+            "python": dict(python.most_common()),
+        }
+
+    # ---- checks
+    def snapshot(self) -> dict[int, Array]:
+        """The arrays outside, as they are."""
+        return {b.number: b.array.copy() for b in self._changing()}
+
+    def _changing(self) -> list[Block]:
+        return [b for b in self.recorder.blocks.values() if b.origin == "outside" and b.array.flags.writeable]
+
+    def differs(self, before: dict[int, Array], eager: Recorder, arrays: Sequence[Array], result: Any) -> str | None:
+        """What this program gives otherwise than the eager call that began at `before`; None: nothing.
+
+        Its native steps and its calls of Python run on what was drawn in that call; in the place of an effect stands
+        what it left.
+        """
+        blocks = {b.number: b for b in self._changing()}
+        after = self.snapshot()
+        entries = iter([e for e in eager.entries if isinstance(e, Draw | Effect)])
+        put = {number: blocks[number].array for number in before}
+        try:
+            for number, array in before.items():
+                put[number][...] = array
+            for place, array in zip(self._inputs, arrays, strict=True):
+                np.copyto(place, array)
+            for number, slot in self.bound.asked:
+                slot[0] = number()
+            for step, action in zip(self._leaders, self._actions, strict=True):
+                if isinstance(step, Drawing):
+                    entry = next(entries)
+                    for ref, made in zip(step.draw.outputs, entry.outputs, strict=True):
+                        self.bound.array(ref)[...] = eager_array(made)
+                elif isinstance(step, Outside):
+                    entry = next(entries)
+                    assert isinstance(entry, Effect)
+                    for ref, made in zip(step.effect.outputs, entry.outputs, strict=True):
+                        self.bound.array(ref)[...] = eager_array(made)
+                    for number, array in entry.left.items():
+                        if number in put:
+                            put[number][...] = array
+                    for (_, ref), grad in zip(step.effect.grads, entry.left_grads, strict=True):
+                        if ref is not None and grad is not None:
+                            self.bound.array(ref)[...] = grad
+                else:
+                    action()
+            return self._unlike(eager, result)
+        finally:
+            for number, array in after.items():
+                put[number][...] = array
+
+    def _unlike(self, eager: Recorder, result: Any) -> str | None:
+        ours: list[Ref] = []
+        mapped(self.result, lambda x: ours.append(x.ref) if isinstance(x, Marked) else None)
+        theirs: list[Any] = []
+        mapped(result, lambda x: theirs.append(x) if _is_made(eager, x) else None)
+        pairs = [(f"result {i}", ref, _data(x)) for i, (ref, x) in enumerate(zip(ours, theirs, strict=True))]
+        for (x, ref), (_, other) in zip(self._final, eager.grads(), strict=True):
+            if ref is not None and other is not None:
+                pairs.append((f"the gradient of a leaf of shape {x._data.shape}", ref, eager_array(other)))
+        for what, ref, expected in pairs:
+            found = self.bound.array(ref)
+            if not close(found, expected):
+                return f"{what} is {_few(found)}, eagerly {_few(expected)}"
+        return None
+
+    def _fresh(self, x: Any) -> Any:
+        if not isinstance(x, Marked):
+            return x
+        array = self.bound.array(x.ref).copy()
+        return wrap(Tensor, array) if x.tensor else array
+
+
+def eager_array(ref: Ref) -> Array:
+    """A value where it was recorded."""
+    return Bound({}).array(ref)
+
+
+def close(x: Array, y: Array) -> bool:
+    """Whether two results are the same but for the order of sums."""
+    if x.shape != y.shape or x.dtype != y.dtype:
+        return False
+    if x.dtype.kind != "f":
+        return bool((x == y).all())
+    scale = float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
+    return bool(np.allclose(x, y, rtol=0, atol=1e3 * float(np.finfo(x.dtype).eps) * scale, equal_nan=True))
+
+
+def _few(x: Array) -> str:
+    return np.array2string(x.reshape(-1)[:4], precision=8, separator=", ")
+
+
+def _data(x: Any) -> Array:
+    array: Array = x._data if isinstance(x, Variable) else x
+    return array
+
+
+def _is_made(recorder: Recorder, x: Any) -> bool:
+    return isinstance(_marked(recorder, x), Marked)
+
+
+def _marked(recorder: Recorder, x: Any) -> Any:
+    array = x._data if isinstance(x, Variable) else x
+    ref = recorder.find(array)
+    return x if ref is None or ref.block.origin == "outside" else Marked(ref, isinstance(x, Variable))
+
+
+def _escaped(recorder: Recorder, result: Any) -> list[tuple[weakref.ref[Any], Ref]]:
+    """Tensors of the step that somebody still holds, other than by its result."""
+    given: set[int] = set()
+    mapped(result, lambda x: given.add(id(x)))
+    found = []
+    for reference in recorder.made:
+        x = reference()
+        if x is not None and id(x) not in given and (ref := recorder.find(x._data)) is not None:
+            found.append((reference, ref))
+    return found
+
+
+def _named(x: Ref) -> str:
+    return f"{x.block.owner!r}:{x.dtype.name}{list(x.shape)}"
+
+
+def _store_what_is_read(steps: Sequence[Step], lasting: set[Block]) -> None:
+    """Tell chains which of their results others read; the rest stays in registers."""
+    readers: dict[Block, set[int]] = {}
+    for i, step in enumerate(steps):
+        for ref in step.reads():
+            readers.setdefault(ref.block.owner, set()).add(i)
+    kept = {block.owner for block in lasting}
+    for i, step in enumerate(steps):
+        if isinstance(step, Chain):
+            made = {call.outputs[0].block.owner for call in step.calls}
+            step.stored = {b for b in made if b in kept or readers.get(b, set()) - {i}}

@@ -1,0 +1,299 @@
+"""What a program consists of: native launches, and calls of Python where there is no kernel for an op.
+
+Every step knows the values it reads and writes, so that a program can be cleaned, ordered, planned and described before
+it is bound to addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import CaptureError
+from ..kernels.machine import Program as Table
+from ..tensor import Tensor
+from ..variable import wrap
+from .recorder import Block, Call, Cell, Draw, Effect, Launch, Live, Marked, Pull, Ref, mapped
+
+Array = np.ndarray[Any, Any]
+Action = Callable[[], None]
+
+
+class Bound:
+    """Where every value lies."""
+
+    def __init__(self, memory: dict[Block, Array]) -> None:
+        self.memory = memory  # bytes, of the blocks that are planned
+        self.table = Table()
+        self.cells: dict[Cell, list[Any]] = {}
+        self.asked: list[tuple[Callable[[], float], Array]] = []  # numbers that are asked anew, and where they go
+        self.links: list[Action] = []  # what is left to do when all launches have their place
+        self.wrong = np.zeros(1, np.int64)  # counts indices that are out of range
+        self._tensors: dict[Any, Tensor] = {}
+
+    def array(self, ref: Ref) -> Array:
+        base = self.memory.get(ref.block.owner)
+        if base is None:
+            base = ref.block.owner.array
+            base = base if base.flags.c_contiguous else base.T  # what owns its memory is one or the other
+        return np.ndarray(ref.shape, ref.dtype, base, ref.offset, ref.strides)
+
+    def address(self, ref: Ref) -> int:
+        base = self.memory.get(ref.block.owner)
+        return int((ref.block.owner.array if base is None else base).ctypes.data + ref.offset)
+
+    def tensor(self, ref: Ref) -> Tensor:
+        """One Tensor a value, on its memory."""
+        key = (ref.block.owner, ref.kind)
+        if key not in self._tensors:
+            self._tensors[key] = wrap(Tensor, self.array(ref))
+        return self._tensors[key]
+
+    def cell(self, cell: Cell) -> list[Any]:
+        return self.cells.setdefault(cell, [None])
+
+
+class Step:
+    """One step of a program: native if `emit` appends launches, else a call of Python that `action` gives."""
+
+    native = False
+    name: str
+    line: str
+    lasting = False  # has effects beside its values
+
+    def reads(self) -> Iterator[Ref]:
+        raise NotImplementedError
+
+    def writes(self) -> Iterator[Ref]:
+        raise NotImplementedError
+
+    def scratch(self) -> Iterator[Ref]:
+        """Memory that only this step needs."""
+        return iter(())
+
+    def emit(self, bound: Bound) -> None:
+        raise NotImplementedError
+
+    def action(self, bound: Bound) -> Action:
+        raise NotImplementedError
+
+
+def refs_in(*values: Any) -> Iterator[Ref]:
+    """The values in a nest."""
+    found: list[Ref] = []
+
+    def note(x: Any) -> Any:
+        found.append(x.ref if isinstance(x, Marked) else x)
+        return x
+
+    for value in values:
+        mapped(value, note)
+    return (x for x in found if isinstance(x, Ref))
+
+
+class Python(Step):
+    """An op without a kernel of its own: its forward, and a copy to where the result belongs."""
+
+    def __init__(self, call: Call) -> None:
+        self.call, self.name, self.line = call, str(call.op), call.line
+
+    def reads(self) -> Iterator[Ref]:
+        return refs_in(self.call.inputs, self.call.settings)
+
+    def writes(self) -> Iterator[Ref]:
+        return (x for x in self.call.outputs if isinstance(x, Ref))
+
+    def action(self, bound: Bound) -> Action:
+        call = self.call
+        forward = call.op.forward
+        values = [_value(x, bound) for x in call.inputs]
+        anew = [(i, x.number) for i, x in enumerate(call.inputs) if isinstance(x, Live)]
+        cells = [(i, bound.cell(x)) for i, x in enumerate(call.inputs) if isinstance(x, Cell)]
+        settings = mapped(call.settings, lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref))
+        store = _storing(call, bound)
+
+        def run() -> None:
+            for i, number in anew:
+                values[i] = number()
+            for i, cell in cells:
+                values[i] = cell[0] if not isinstance(cell[0], np.ndarray) else cell[0].item()
+            store(forward(*values, **settings))
+
+        return run
+
+
+def _value(x: Any, bound: Bound) -> Any:
+    return bound.array(x) if isinstance(x, Ref) else x
+
+
+def _storing(call: Call | Pull, bound: Bound) -> Callable[[Any], None]:
+    """Copies what an op's forward returns to where it belongs."""
+    inside = {x.block for x in refs_in(call.inputs)}
+    places: list[Any] = []
+    for x in call.outputs:
+        if isinstance(x, Cell):
+            places.append(bound.cell(x))
+        else:  # what shares memory with an input lies there already
+            places.append(None if x is None or x.block in inside else bound.array(x))
+    saved = isinstance(call, Call) and bool(call.op.saved)
+    line = call.line
+
+    def put(place: Any, value: Any) -> None:
+        if isinstance(place, list):
+            place[0] = value
+        elif place is not None:
+            if np.shape(value) != place.shape:
+                raise CaptureError(
+                    f"capture: {line}: a result has shape {np.shape(value)}, when it was recorded {place.shape}: "
+                    "shapes that depend on values can't be replayed"
+                )
+            place[...] = value
+
+    if len(places) == 1 and not saved and isinstance(call, Call):
+        (only,) = places
+
+        def store(result: Any) -> None:
+            put(only, result)
+
+    else:
+
+        def store(result: Any) -> None:
+            if saved:
+                first, *rest = result
+                result = (*(first if isinstance(first, tuple) else (first,)), *rest)
+            elif not isinstance(result, (tuple, list)):
+                result = (result,)
+            for place, value in zip(places, result, strict=False):
+                put(place, value)
+
+    return store
+
+
+class Rule(Step):
+    """A gradient rule that looks at values outside of ops, on arrays."""
+
+    def __init__(self, pull: Pull) -> None:
+        self.pull, self.name, self.line = pull, f"the rule of {pull.node.op}", pull.line
+
+    def reads(self) -> Iterator[Ref]:
+        return refs_in(self.pull.inputs, self.pull.settings)
+
+    def writes(self) -> Iterator[Ref]:
+        return (x for x in self.pull.outputs if isinstance(x, Ref))
+
+    def action(self, bound: Bound) -> Action:
+        pull = self.pull
+        op, needs = pull.node.op, pull.node.needs
+        values = [_value(x, bound) for x in pull.inputs]
+        count = len(pull.node.outputs)
+        gs, outs, rest = values[:count], values[count : 2 * count], values[2 * count :]
+        inputs, saved = rest[: len(pull.node.inputs)], rest[len(pull.node.inputs) :]
+        g, out = (gs[0], outs[0]) if count == 1 else (gs, outs)
+        settings = mapped(pull.settings, lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref))
+        settings = {**settings, **dict(zip(op.saved, saved, strict=True))}
+        store = _storing(pull, bound)
+        return lambda: store(op.vjp(g, out, *inputs, needs=needs, **settings))
+
+
+class Drawing(Step):
+    """Numbers that the host draws or hands over."""
+
+    lasting = True
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw, self.name, self.line = draw, "draw", draw.line
+
+    def reads(self) -> Iterator[Ref]:
+        return iter(())
+
+    def writes(self) -> Iterator[Ref]:
+        return iter(self.draw.outputs)
+
+    def action(self, bound: Bound) -> Action:
+        rng, values = self.draw.rng, self.draw.values
+        places = [bound.array(x) for x in self.draw.outputs]
+        if len(places) == 1:
+            (place,) = places
+
+            def one() -> None:
+                place[...] = values(rng)
+
+            return one
+
+        def run() -> None:
+            left = iter(places)
+
+            def put(x: Any) -> None:
+                next(left)[...] = x._data if isinstance(x, Tensor) else x
+
+            mapped(values(rng), put)
+
+        return run
+
+
+class Outside(Step):
+    """An effect: the function itself, with this replay's values in its Tensors and in the gradients of the leaves."""
+
+    lasting = True
+
+    def __init__(self, effect: Effect) -> None:
+        self.effect, self.line = effect, effect.line
+        self.name = getattr(effect.function, "__qualname__", repr(effect.function))
+
+    def reads(self) -> Iterator[Ref]:
+        yield from refs_in(self.effect.args, self.effect.kwargs)
+        yield from (ref for _, ref in self.effect.grads if ref is not None)
+
+    def writes(self) -> Iterator[Ref]:
+        return iter(self.effect.outputs)
+
+    def action(self, bound: Bound) -> Action:
+        effect = self.effect
+        function = effect.function
+        change = lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref)
+        args, kwargs = mapped((effect.args, effect.kwargs), lambda x: change(x) if isinstance(x, Marked) else x)
+        grads = [(x, None if ref is None else bound.tensor(ref)) for x, ref in effect.grads]
+        places = [bound.array(x) for x in effect.outputs]
+
+        def run() -> None:
+            for x, grad in grads:
+                x._grad = grad
+            result = function(*args, **kwargs)
+            if places:
+                several = result if isinstance(result, tuple) else (result,)
+                for place, value in zip(places, (x for x in several if isinstance(x, Tensor)), strict=True):
+                    place[...] = value._data
+
+        return run
+
+
+class Kernels(Step):
+    """The kernels that an op launched when it was recorded, on other memory: all that it did was to launch them."""
+
+    native = True
+
+    def __init__(self, call: Call, zeroed: bool) -> None:
+        self.call, self.name, self.line, self.zeroed = call, str(call.op), call.line, zeroed
+
+    def reads(self) -> Iterator[Ref]:
+        return refs_in(self.call.inputs, self.call.settings)
+
+    def writes(self) -> Iterator[Ref]:
+        return (x for x in self.call.outputs if isinstance(x, Ref))
+
+    def scratch(self) -> Iterator[Ref]:
+        for launch in self.call.launches:
+            for x in launch.arguments:
+                if isinstance(x, Ref) and x.block.origin == "scratch":
+                    yield x
+
+    def emit(self, bound: Bound) -> None:
+        for launch in self.call.launches:
+            emit_launch(launch, bound)
+
+
+def emit_launch(launch: Launch, bound: Bound) -> int:
+    arguments = tuple(bound.array(x) if isinstance(x, Ref) else x for x in launch.arguments)
+    return bound.table.launch(launch.kernel, launch.dtype, launch.parts, arguments)

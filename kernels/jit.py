@@ -266,6 +266,11 @@ def watch(seen: Callable[[Kernel, np.dtype[Any], int, tuple[Any, ...]], None] | 
         Kernel.__getitem__ = _seen  # type: ignore[method-assign]
 
 
+def watched() -> Callable[..., None] | None:
+    """What `watch` was given in this thread."""
+    return _watched.seen
+
+
 class _Watched(threading.local):
     seen: Callable[..., None] | None = None
 

@@ -367,6 +367,13 @@ def move(source, target):  # type: ignore[no-untyped-def]
     poke(target, peek(np.int64(0), source))
 
 
+@kernel("void(i8, i8)")
+def clear(address, count):  # type: ignore[no-untyped-def]
+    """Zeros in `count` bytes."""
+    block = carray(pointer(np.uint8(0), address), count)
+    block[:] = 0
+
+
 # ---- what the softmax kernels leave to NumPy
 @kernel("void(T[::1], f8[:, ::1], i8, i8, i8, i8[::1])")
 def mean_loss(like, sums, loss, share, kind, wrong):  # type: ignore[no-untyped-def]

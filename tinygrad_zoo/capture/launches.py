@@ -1,56 +1,199 @@
-"""Whether an op did nothing but launch kernels: it is done again by its launches alone, on poisoned memory.
+"""Whether an op does nothing but launch kernels, on its inputs or on copies of them in another layout.
 
-If these give all its results, bit by bit, a replay may launch the kernels and leave the op's Python out. What the op
-computed besides, such as a copy of an input in another layout, is then missing, and shows.
+It is found out by experiment. The op's forward runs twice on invented inputs, and what it launches is looked at: the
+numbers that its kernels are given, and the memory that they find ready. Of that memory, what is the same in both runs
+depends on shapes alone, a table say; what holds an input's values in another order is a copy; the rest is working
+memory. Then the launches alone, on poisoned working memory and the recorded inputs, must give the recorded results bit
+by bit. If they do, a replay may leave the op's Python out. Whatever else the op computes would be missing, and show.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .recorder import Block, Call, Launch, Ref
+from ..kernels import jit
+from .recorder import Block, Call, Cell, Launch, Live, Marked, Ref, mapped, root_of
 
 Array = np.ndarray[Any, Any]
 
 
-def reproduced(call: Call) -> str:
-    """How the launches of a call give its results: "", they don't; "exact"; "zeroed", where memory begins as zeros."""
+@dataclass(slots=True)
+class Plan:
+    """How launches give the results of a call."""
+
+    zeroed: bool  # working memory and results begin as zeros
+    copies: list[tuple[Ref, Ref]]  # from an input, to working memory
+
+
+def planned(call: Call) -> Plan | None:
+    """The plan of a call, whose launches were recorded; None where there is none."""
     outputs = [x for x in call.outputs if x is not None]
-    if not call.launches or not all(isinstance(x, Ref) for x in outputs) or _has_addresses(call):
-        return ""
-    fresh = {x.block for x in outputs} | _scratch(call)
-    if any(b.origin not in ("op", "scratch") for b in fresh):
-        return ""
-    for start, fill in (("exact", 0xFF), ("zeroed", 0)):
-        memory = {block: _filled(block, fill) for block in fresh}
-        for launch in call.launches:
-            launch.kernel[launch.dtype, launch.parts](*(_array(x, memory) for x in launch.arguments))
-        if all(_array(x, memory).tobytes() == _array(x, {}).tobytes() for x in outputs):
-            return start
-    return ""
+    if not call.launches or not all(isinstance(x, Ref) and x.block.origin == "op" for x in outputs):
+        return None
+    if _has_addresses(call):
+        return None
+    extra = _extra(call)
+    copies: list[tuple[Ref, Ref]] = []
+    runs = [_Invented(call, seed) for seed in (0, 1)]
+    if not all(run.succeeded and run.like(call) for run in runs):
+        return None
+    if any(block.array.dtype.kind in "iu" for block in extra) or not _gives(call, extra, [], 0xFF):
+        one, other = runs
+        for i, block in enumerate(extra):
+            if _same(one.ready[i], other.ready[i]):
+                block.origin, block.array = "constant", one.ready[i]
+            else:
+                copies += _copy_of(block, i, runs)
+    for zeroed in (False, True):
+        if _gives(call, [b for b in extra if b.origin == "scratch"], copies, 0 if zeroed else 0xFF):
+            return Plan(zeroed, copies)
+    return None
 
 
-def _scratch(call: Call) -> set[Block]:
-    blocks = {x.block for launch in call.launches for x in launch.arguments if isinstance(x, Ref)}
-    return {b for b in blocks if b.origin == "scratch"}
+def _extra(call: Call) -> list[Block]:
+    """Blocks that are known to launches alone, in the order in which they are met."""
+    found = [x.block for launch in call.launches for x in launch.arguments if isinstance(x, Ref)]
+    return list(dict.fromkeys(b for b in found if b.number < 0))
 
 
-def _filled(block: Block, fill: int) -> Array:
-    memory = np.empty(block.array.nbytes + 1, np.uint8)
-    memory[:] = fill
-    return memory
+def _given(call: Call) -> list[Ref]:
+    """The values that an op is given, those in its settings included."""
+    found: list[Ref] = [x for x in call.inputs if isinstance(x, Ref)]
+    mapped(call.settings, lambda x: found.append(x.ref) if isinstance(x, Marked) else None)
+    return found
+
+
+class _Invented:
+    """An op's forward on invented inputs: what it launched, and what its kernels found in memory."""
+
+    def __init__(self, call: Call, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.call = call
+        self.given: list[Array] = []
+        values = [self._value(x, rng) for x in call.inputs]
+        settings = mapped(call.settings, lambda x: self._value(x.ref, rng) if isinstance(x, Marked) else x)
+        self.launches: list[tuple[Any, ...]] = []
+        self.ready: list[Array] = []  # as they were before the first launch that knows them
+        self._met: dict[int, int] = {}
+        self._kept: list[Any] = []
+        self.succeeded = True
+        seen = jit.watched()
+        jit.watch(self._launched)
+        try:
+            result = call.op.forward(*values, **settings)
+        except Exception:  # the op refuses what was invented: it stays a call of Python
+            self.succeeded = False
+            return
+        finally:
+            jit.watch(seen)
+        roots = {id(root_of(x)) for x in self.given}
+        mapped(result, lambda x: roots.add(id(root_of(x))))
+        order = [i for root, i in self._met.items() if root not in roots]
+        self.ready = [self.ready[i] for i in order]
+
+    def _value(self, x: Any, rng: np.random.Generator) -> Any:
+        if not isinstance(x, Ref):
+            return float(rng.random()) if isinstance(x, Cell | Live) else x
+        made = invented(x, rng)
+        self.given.append(made)
+        return made
+
+    def _launched(self, kernel: Any, dtype: Any, parts: int, arguments: tuple[Any, ...]) -> None:
+        self._kept.append(arguments)
+        self.launches.append((kernel, dtype, parts, arguments))
+        for x in arguments:
+            if isinstance(x, np.ndarray):
+                root = root_of(x)
+                if id(root) not in self._met:
+                    self._met[id(root)] = len(self.ready)
+                    self.ready.append(root.copy(order="K"))
+
+    def like(self, call: Call) -> bool:
+        """Whether the launches are those of the call, but for the arrays."""
+        if len(self.launches) != len(call.launches) or len(self.ready) != len(_extra(call)):
+            return False
+        for (kernel, dtype, parts, arguments), launch in zip(self.launches, call.launches, strict=True):
+            if (kernel, dtype, parts) != (launch.kernel, launch.dtype, launch.parts):
+                return False
+            for x, y in zip(arguments, launch.arguments, strict=True):
+                if isinstance(y, Ref):
+                    if not isinstance(x, np.ndarray) or (x.shape, x.strides) != (y.shape, y.strides):
+                        return False
+                elif x != y and not (x != x and y != y):
+                    return False
+        return all(
+            (x.shape, x.dtype, x.strides) == (b.array.shape, b.array.dtype, b.array.strides)
+            for x, b in zip(self.ready, _extra(call), strict=True)
+        )
+
+
+def invented(x: Ref, rng: np.random.Generator) -> Array:
+    """Other values of the same shape, strides and type: normal numbers, or the recorded integers in another order."""
+    extent = sum((n - 1) * s for n, s in zip(x.shape, x.strides, strict=True) if n > 1 and s > 0) + x.dtype.itemsize
+    before = sum((n - 1) * s for n, s in zip(x.shape, x.strides, strict=True) if n > 1 and s < 0)
+    memory = np.zeros(extent - before, np.uint8)
+    made = np.ndarray(x.shape, x.dtype, memory, -before, x.strides)
+    recorded = _array(x, {})
+    if x.dtype.kind == "f":
+        made[...] = rng.standard_normal(x.shape)
+    else:
+        made[...] = rng.permutation(recorded.reshape(-1)).reshape(x.shape)
+    return made
+
+
+def _copy_of(block: Block, i: int, runs: list[_Invented]) -> list[tuple[Ref, Ref]]:
+    """The input whose values, perhaps with axes in another order, a kernel found in its memory."""
+    call = runs[0].call
+    for at, ref in enumerate(_given(call)):
+        if ref.dtype != block.array.dtype or int(np.prod(ref.shape)) != block.array.size:
+            continue
+        for order in _orders(len(ref.shape)):
+            shape = [ref.shape[a] for a in order]
+            if all(_same(run.given[at].transpose(order).reshape(run.ready[i].shape), run.ready[i]) for run in runs):
+                target = block.array.reshape(shape)
+                if np.shares_memory(target, block.array):
+                    source = Ref(ref.block, ref.offset, tuple(shape), tuple(ref.strides[a] for a in order), ref.dtype)
+                    return [(source, Ref.of(block, target))]
+    return []
+
+
+def _orders(n: int) -> Iterator[list[int]]:
+    """Orders of axes that layouts come from: one axis moved, or all reversed."""
+    yield list(range(n))
+    yield list(range(n))[::-1]
+    for source in range(n):
+        for target in range(n):
+            if source != target:
+                order = [a for a in range(n) if a != source]
+                order.insert(target, source)
+                yield order
+
+
+def _same(x: Array, y: Array) -> bool:
+    return x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
+
+
+def _gives(call: Call, working: list[Block], copies: list[tuple[Ref, Ref]], fill: int) -> bool:
+    """Whether the launches give the results of the call, where working memory and results begin as `fill`."""
+    outputs = [x for x in call.outputs if x is not None]
+    fresh = {x.block for x in outputs} | set(working)
+    memory = {block: np.full(block.array.nbytes, fill, np.uint8) for block in fresh}
+    for source, target in copies:
+        _array(target, memory)[...] = _array(source, memory)
+    for launch in call.launches:
+        launch.kernel[launch.dtype, launch.parts](*(_array(x, memory) for x in launch.arguments))
+    return all(_array(x, memory).tobytes() == _array(x, {}).tobytes() for x in outputs)
 
 
 def _array(x: Any, memory: dict[Block, Array]) -> Any:
     if not isinstance(x, Ref):
         return x
     base = memory.get(x.block)
-    if base is None:
-        base = x.block.array
-        base = base if base.flags.c_contiguous else base.T
-    return np.ndarray(x.shape, x.dtype, base, x.offset, x.strides)
+    return np.ndarray(x.shape, x.dtype, x.block.memory if base is None else base, x.offset, x.strides)
 
 
 def _has_addresses(call: Call) -> bool:

@@ -16,8 +16,8 @@ from ..kernels.jit import COMPILED
 from ..kernels.machine import machine
 from . import pointwise
 from .launches import same_numbers
-from .recorder import Call, Cell, Ref
-from .steps import Bound, Kernels, Step, emit_launch, refs_in
+from .recorder import Call, Cell, Live, Ref, root_of
+from .steps import Bound, Kernels, Step, copyable, emit_copy, emit_launch, merged, refs_in
 
 Array = np.ndarray[Any, Any]
 
@@ -31,8 +31,10 @@ def lowered(call: Call, before: Call) -> Step | None:
         made = instruction(call)
     if made is not None:
         return made
-    if call.reproduced and all(map(same_numbers, call.launches, before.launches)):
-        return Kernels(call, call.reproduced == "zeroed")
+    if any(isinstance(x, Live) for x in (*call.inputs, *call.settings.values())):
+        return None  # a launch has the number of the recording
+    if call.plan is not None and all(map(same_numbers, call.launches, before.launches)):
+        return Kernels(call)
     return None
 
 
@@ -78,9 +80,9 @@ def _sum(call: Call) -> Step | None:
     lead, tail = axes[0], axes[-1] + 1
     kept = [s for i, s in enumerate(out.strides) if not (call.settings["keepdims"] and i in axes)]
     parts = [
-        pointwise.merged(x.shape[:lead], [x.strides[:lead], tuple(kept[:lead])]),
-        pointwise.merged(x.shape[lead:tail], [x.strides[lead:tail]]),
-        pointwise.merged(x.shape[tail:], [x.strides[tail:], tuple(kept[lead:])]),
+        merged(x.shape[:lead], [x.strides[:lead], tuple(kept[:lead])]),
+        merged(x.shape[lead:tail], [x.strides[lead:tail]]),
+        merged(x.shape[tail:], [x.strides[tail:], tuple(kept[lead:])]),
     ]
     if any(len(shape) > 1 for shape, _ in parts):
         return None
@@ -120,6 +122,77 @@ def _compact(x: Ref) -> bool:
     return all(s == e or n == 1 for s, e, n in zip(x.strides, reversed(expected), x.shape, strict=True))
 
 
+# ---- numbers to other places
+class Moves(Native):
+    """Copies from inputs to parts of the result, which begins as zeros where they leave gaps."""
+
+    def __init__(self, call: Call, moves: list[tuple[Ref, Ref]], gaps: bool) -> None:
+        super().__init__(call, self._emit)
+        self._moves, self._gaps = moves, gaps
+
+    def _emit(self, bound: Bound) -> None:
+        out = self.call.outputs[0]
+        if self._gaps:
+            base = bound.memory[out.block.owner]
+            bound.table.launch(_kernels().clear, np.float64, 1, (base.ctypes.data, base.nbytes))
+        for source, target in self._moves:
+            emit_copy(source, target, bound)
+
+
+def _moves(call: Call, pairs: list[tuple[Ref, Ref]], gaps: bool = False) -> Step | None:
+    fits = all(source.dtype == target.dtype and copyable(source, target) for source, target in pairs)
+    return Moves(call, pairs, gaps) if fits and 0 not in call.outputs[0].shape else None
+
+
+def _part(out: Ref, take: Callable[[Array], Array]) -> Ref | None:
+    """The part of a value that `take` takes of an array; None where that is not a view."""
+    whole = np.ndarray(out.shape, out.dtype, out.block.memory, out.offset, out.strides)
+    part = take(whole)
+    return Ref.of(out.block, part) if root_of(part) is root_of(whole) else None
+
+
+def _reshape(call: Call) -> Step | None:
+    """`reshape` and its kin, where they must copy: in the order of the input's axes."""
+    x, out = call.inputs[0], call.outputs[0]
+    part = _part(out, lambda a: a.reshape(x.shape))
+    return None if part is None else _moves(call, [(x, part)])
+
+
+def _stack(call: Call) -> Step | None:
+    if not all(isinstance(x, Ref) for x in call.inputs):
+        return None
+    out, axis = call.outputs[0], call.settings["axis"]
+    parts = [_part(out, lambda a, i=i: np.moveaxis(a, axis, 0)[i]) for i in range(len(call.inputs))]
+    return None if None in parts else _moves(call, list(zip(call.inputs, parts, strict=True)))
+
+
+def _concat(call: Call) -> Step | None:
+    if not all(isinstance(x, Ref) for x in call.inputs):
+        return None
+    out, axis, pairs, start = call.outputs[0], call.settings["axis"], [], 0
+    for x in call.inputs:
+        stop = start + x.shape[axis]
+        part = _part(out, lambda a, i=start, j=stop: np.moveaxis(np.moveaxis(a, axis, 0)[i:j], 0, axis))
+        if part is None:
+            return None
+        if 0 not in x.shape:
+            pairs.append((x, part))
+        start = stop
+    return _moves(call, pairs)
+
+
+def _getitem_adjoint(call: Call) -> Step | None:
+    """Where the index is made of slices and numbers."""
+    x, out, index = call.inputs[0], call.outputs[0], call.settings["index"]
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(isinstance(i, int | slice | type(None) | type(Ellipsis)) and not isinstance(i, bool) for i in parts):
+        return None
+    part = _part(out, lambda a: a[index] if isinstance(a[index], np.ndarray) else a)
+    if part is None or part.shape != x.shape:
+        return None
+    return _moves(call, [(x, part)], gaps=part.shape != out.shape)
+
+
 # ---- the loss
 def _cross_entropy(call: Call) -> Step | None:
     """The kernel's sums, made into the loss and what its gradient needs."""
@@ -138,6 +211,7 @@ def _cross_entropy(call: Call) -> Step | None:
         emit_launch(launch, bound)
         place = np.zeros(())
         bound.cells[share] = [place]
+        bound.table.keep.append(place)
         arguments = (
             np.zeros(1, loss.dtype), bound.array(sums), bound.address(loss), place.ctypes.data,
             int(reduction == "mean"), bound.wrong,
@@ -150,7 +224,7 @@ def _cross_entropy(call: Call) -> Step | None:
 
 def _cross_entropy_backward(call: Call) -> Step | None:
     """The kernel, with the share that the forward found in this replay."""
-    if not call.reproduced or len(call.launches) != 1 or not isinstance(call.inputs[6], Cell):
+    if call.plan is None or call.plan.copies or len(call.launches) != 1 or not isinstance(call.inputs[6], Cell):
         return None
     (launch,) = call.launches
     share = call.inputs[6]
@@ -158,6 +232,7 @@ def _cross_entropy_backward(call: Call) -> Step | None:
     def write(bound: Bound) -> None:
         place = bound.cell(share)
         source = place[0] = np.zeros(()) if place[0] is None else place[0]
+        bound.table.keep.append(source)
         move = bound.table.launch(_kernels().move, np.float64, 1, (source.ctypes.data, 0))
         pulled = emit_launch(launch, bound)
 
@@ -174,6 +249,12 @@ INSTRUCTIONS: dict[str, Callable[[Call], Step | None]] = {
     "sum": _sum,
     "mean": _sum,
     "embedding": _embedding,
+    "reshape": _reshape,
+    "flatten": _reshape,
+    "unflatten": _reshape,
+    "stack": _stack,
+    "concat": _concat,
+    "getitem_adjoint": _getitem_adjoint,
     "cross_entropy": _cross_entropy,
     "cross_entropy_backward": _cross_entropy_backward,
 }

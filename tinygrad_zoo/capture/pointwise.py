@@ -11,7 +11,7 @@ from ..kernels import threads
 from ..kernels.jit import COMPILED
 from ..kernels.machine import machine
 from .recorder import Call, Live, Ref
-from .steps import Bound, Step
+from .steps import Bound, Step, merged, ordered
 
 MOST = 24  # ops in a chain
 
@@ -53,6 +53,8 @@ def step_of(call: Call) -> Chain | None:
     if found is None or len(call.outputs) != 1:
         return None
     name, count, _ = found
+    if call.settings.get("rounding_mode") is not None:
+        return None
     inputs, out = call.inputs[:count], call.outputs[0]
     refs = [x for x in inputs if isinstance(x, Ref)]
     floats = {x.dtype for x in (*refs, out) if x.dtype.kind != "b"}
@@ -121,7 +123,7 @@ class Chain(Step):
         written = list(self.writes())
         views = [x for what, x in operands if what == "ref"] + written
         shape, strides = merged(self.shape, [_strides(x, self.shape) for x in views])
-        shape, strides = _ordered(shape, strides)
+        shape, strides = ordered(shape, strides)
         of = iter(strides)
         rows = [
             [_kind(x, cpu), bound.address(x), *next(of)] if what == "ref" else [cpu.OF_CONSTANT, x, 0, 0, 0, 0]
@@ -159,38 +161,6 @@ def _strides(x: Ref, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Its strides as broadcast to `shape`."""
     lead = len(shape) - len(x.shape)
     return (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True))
-
-
-def merged(
-    shape: Sequence[int], views: Sequence[Sequence[int]]
-) -> tuple[list[int], list[list[int]]]:
-    """A shape with as few axes as the strides of all views allow, and their strides along it.
-
-    >>> merged((2, 3, 4), [(48, 16, 4), (48, 16, 4)])
-    ([24], [[4], [4]])
-    """
-    sizes: list[int] = []
-    strides: list[list[int]] = [[] for _ in views]
-    for axis in reversed(range(len(shape))):
-        if shape[axis] == 1:
-            continue
-        if sizes and all(view[axis] == found[0] * sizes[0] for view, found in zip(views, strides, strict=True)):
-            sizes[0] *= shape[axis]
-        else:
-            sizes.insert(0, shape[axis])
-            for view, found in zip(views, strides, strict=True):
-                found.insert(0, view[axis])
-    return sizes, strides
-
-
-def _ordered(shape: list[int], strides: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Four axes, the last one long."""
-    if shape and shape[-1] < 32 and max(shape) > 4 * shape[-1]:
-        longest = shape.index(max(shape))
-        for row in (shape, *strides):
-            row.append(row.pop(longest))
-    more = 4 - len(shape)
-    return [1] * more + shape, [[0] * more + row for row in strides]
 
 
 def fused(steps: Sequence[Step]) -> list[Step]:

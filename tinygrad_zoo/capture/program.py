@@ -30,7 +30,7 @@ def difference(first: Recorder, second: Recorder) -> str | None:
         return f"{extra.line}: {describe(extra)}, only once in two calls"
     numbers = {block.number: block for block in first.blocks.values()}
     for block in second.blocks.values():
-        if block.origin == "constant":
+        if block.origin == "constant" and block.number >= 0:
             before = numbers[block.number].array
             if before.shape != block.array.shape or not _same_bits(before, block.array):
                 return f"a tensor of shape {block.array.shape} that the step makes holds other numbers in every call"

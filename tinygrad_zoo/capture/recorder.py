@@ -25,7 +25,7 @@ from ..errors import CaptureError
 from ..grad_mode import state
 from ..kernels import jit
 from ..op import Op
-from ..variable import Node, Variable, wrap
+from ..variable import Node, Variable, now, wrap
 
 _CALL, _PULL = Op.__call__.__code__, autograd._pull_recorded.__code__
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -33,9 +33,39 @@ _MODELS = os.path.join(_HERE, "models") + os.sep
 
 
 class Live(float):
-    """A number that a replay asks for anew."""
+    """A number that a replay asks for anew. Arithmetic on it would not be done again, and says so."""
 
     number: Callable[[], float]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
+        return getattr(ufunc, method)(*map(_plain, inputs), **settings)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return function(*map(_plain, args), **{name: _plain(x) for name, x in kwargs.items()})
+
+
+def _plain(x: Any) -> Any:
+    """The number itself: to NumPy a float has no dtype of its own, and one of another class has."""
+    return float.__float__(x) if isinstance(x, Live) else x
+
+
+def _looked_at(name: str) -> Callable[..., Any]:
+    """A method of float on a Live: for ops and rules, which are done again as a whole, and for nobody else."""
+    method = getattr(float, name)
+
+    def look(self: Live, *others: Any) -> Any:
+        if state.recorder is not None and all(isinstance(x, int | float) for x in others):
+            state.recorder.look(self)
+        return method(self, *others)
+
+    return look
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
+    for _method in (f"__{_name}__", f"__r{_name}__"):
+        setattr(Live, _method, _looked_at(_method))
+for _name in ("neg", "abs", "float", "int", "round", "bool", "lt", "le", "gt", "ge"):
+    setattr(Live, f"__{_name}__", _looked_at(f"__{_name}__"))
 
 
 class Unknown:
@@ -58,6 +88,11 @@ class Block:
     written: bool = False  # by an effect
     variable: Any = None  # the Tensor outside whose array it is
     alias: Block | None = None  # whose memory it shares, after a copy was left out
+
+    @property
+    def memory(self) -> np.ndarray[Any, Any]:
+        """The array with its axes in the order of memory."""
+        return self.array.transpose(np.argsort([-s for s in self.array.strides], kind="stable"))
 
     @property
     def owner(self) -> Block:
@@ -115,7 +150,8 @@ class Call:
     outputs: list[Any]  # Refs, Cells, None
     line: str
     launches: list[Launch] = field(default_factory=list)
-    reproduced: str = ""  # see launches.py
+    plan: Any = None  # of its launches: see launches.py
+    precision: Any = None  # of its products
 
 
 @dataclass(slots=True)
@@ -178,9 +214,13 @@ class Marked:
 
 def root_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The array that owns the memory."""
-    while type(array.base) is np.ndarray:
-        array = array.base
-    return array
+    while True:
+        base: Any = array.base
+        if not isinstance(base, np.ndarray):  # as_strided puts an object of its own between
+            base = getattr(base, "base", None)
+            if not isinstance(base, np.ndarray):
+                return array
+        array = base
 
 
 class Recorder:
@@ -197,7 +237,9 @@ class Recorder:
         self.kept: list[Any] = []  # what must not be freed, so that no id is given out twice
         self.made: list[weakref.ref[Any]] = []  # the Tensors that were made
         self.leaves: dict[int, Variable] = {}
+        self.outside: dict[int, tuple[Variable, Any, bool]] = {}  # Tensors that were there, and their arrays
         self.cells: dict[int, Cell] = {}  # by the id of the number
+        self.began = now()
         self.inside = 0  # an effect
         self.snapshots = snapshots  # are the arrays outside kept as every effect leaves them?
         self._launches: list[tuple[jit.Kernel, Any, int, tuple[Any, ...]]] = []
@@ -237,10 +279,21 @@ class Recorder:
             self.kept.append(array)
         if block.origin in ("outside", "constant") and variable is not None:
             block.variable = variable
+            self._met(variable, block)
             self.kept.append(variable)
             if variable._requires_grad and variable.node is None:
                 self.leaves[id(variable)] = variable
         return Ref.of(block, array)
+
+    def _met(self, x: Variable, block: Block) -> None:
+        """A Tensor that the step did not make is used."""
+        if x.node is not None and x.node.number < self.began:
+            raise CaptureError(
+                f"capture: {user_line()} uses what {x.node.op} made outside of the step: its graph would not be made "
+                "again: write x.detach(), or compute it inside"
+            )
+        if block.origin == "outside":
+            self.outside[id(x)] = x, x._data, x._requires_grad
 
     def _input(self, x: Any) -> Any:
         if isinstance(x, Variable):
@@ -272,15 +325,15 @@ class Recorder:
         self._refuse_shapes(op, settings, outputs)
         settings = mapped(settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
         found = [self._output(a, "op") for a in (*outputs, *saved)]
-        call = Call(op, refs, settings, found, user_line())
+        call = Call(op, refs, settings, found, user_line(), precision=state.precision)
         call.launches = [Launch(k, d, p, tuple(map(self._argument, given))) for k, d, p, given in launches]
         self.kept.append(settings)
         self.entries.append(call)
         if self.known and call.launches:
-            from .launches import reproduced
+            from .launches import planned
 
             with self._outside():
-                call.reproduced = reproduced(call)
+                call.plan = planned(call)
 
     def _argument(self, x: Any) -> Any:
         if not isinstance(x, np.ndarray):
@@ -331,6 +384,24 @@ class Recorder:
         found.number = number
         return found
 
+    def look(self, number: Live) -> None:
+        """Somebody computes with a number that is asked anew."""
+        if not self.inside and not self._in_op():
+            raise CaptureError(
+                f"capture: {user_line()} computes with the number {number:g} of each_step, which a replay would not do "
+                "again: do it inside, each_step(lambda: 2 * rate())"
+            )
+
+    def _in_op(self) -> bool:
+        """Whether an op's forward runs, or a rule, which are both repeated as a whole."""
+        frame: Any = sys._getframe(1)
+        while frame is not None and frame.f_code not in (_CALL, _PULL):
+            frame = frame.f_back
+        if frame is not None and frame.f_code is _PULL and self._pulling:
+            self._leaking = True
+            return True
+        return frame is not None and frame.f_code is _CALL
+
     def effect(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.inside:
             return function(*args, **kwargs)
@@ -343,6 +414,8 @@ class Recorder:
             ref = self.find(x)
             return Marked(ref, False) if ref is not None and ref.block.origin != "outside" else x
 
+        listed = lambda x: list(x) if isinstance(x, Iterator) else x  # what is gone through once can't be given again
+        args, kwargs = tuple(map(listed, args)), {name: listed(x) for name, x in kwargs.items()}
         marked = mapped((args, kwargs), note)
         grads = self.grads()
         with self._outside():
@@ -371,7 +444,7 @@ class Recorder:
         if self.inside:
             return rule()
         outer, self._pulling, self._leaking = (self._pulling, self._leaking), True, False
-        start = len(self.entries)
+        start, known = len(self.entries), set(self.blocks)
         try:
             results = rule()
             leaking = self._leaking
@@ -379,6 +452,8 @@ class Recorder:
             self._pulling, self._leaking = outer
         if leaking:
             del self.entries[start:]
+            for met in self.blocks.keys() - known:
+                del self.blocks[met]
             given = [*(g if isinstance(g, list) else [g]), *outs, *inputs, *node.saved]
             refs = [self._input(x) for x in given]
             self.kept.append(node)
@@ -401,13 +476,7 @@ class Recorder:
         array = x._data
         if self.inside or not isinstance(array, np.ndarray):
             return array
-        frame: Any = sys._getframe(1)
-        while frame is not None and frame.f_code not in (_CALL, _PULL):
-            frame = frame.f_back
-        if frame is not None and frame.f_code is _CALL:  # an op's forward, which is repeated as a whole
-            return array
-        if frame is not None and self._pulling:  # a rule: so is it, now
-            self._leaking = True
+        if self._in_op():
             return array
         if who in ("data", "a rule"):
             guarded = array.view(Guarded)

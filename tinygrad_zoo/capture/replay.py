@@ -31,6 +31,7 @@ class Replay:
         escaped = _escaped(second, result)
         lasting = {ref.block for ref in returned}
         lasting |= {ref.block for _, ref in grads if ref is not None} | {ref.block for _, ref in escaped}
+        self.lasting = lasting
         steps = fused(steps_of(first, second, lasting))
         _store_what_is_read(steps, lasting)
         self.steps: list[Step] = [s for s in steps if not isinstance(s, Chain) or any(s.writes())]

@@ -6,13 +6,15 @@ it is bound to addresses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import CaptureError
+from ..kernels import threads
 from ..kernels.machine import Program as Table
+from ..kernels.machine import machine
 from ..tensor import Tensor
 from ..variable import wrap
 from .recorder import Block, Call, Cell, Draw, Effect, Launch, Live, Marked, Pull, Ref, mapped
@@ -36,8 +38,7 @@ class Bound:
     def array(self, ref: Ref) -> Array:
         base = self.memory.get(ref.block.owner)
         if base is None:
-            base = ref.block.owner.array
-            base = base if base.flags.c_contiguous else base.T  # what owns its memory is one or the other
+            base = ref.block.owner.memory
         return np.ndarray(ref.shape, ref.dtype, base, ref.offset, ref.strides)
 
     def address(self, ref: Ref) -> int:
@@ -109,19 +110,30 @@ class Python(Step):
         call = self.call
         forward = call.op.forward
         values = [_value(x, bound) for x in call.inputs]
-        anew = [(i, x.number) for i, x in enumerate(call.inputs) if isinstance(x, Live)]
-        cells = [(i, bound.cell(x)) for i, x in enumerate(call.inputs) if isinstance(x, Cell)]
         settings = mapped(call.settings, lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref))
-        store = _storing(call, bound)
+        ask, store = _asking(values, settings, bound), _storing(call, bound)
 
         def run() -> None:
-            for i, number in anew:
-                values[i] = number()
-            for i, cell in cells:
-                values[i] = cell[0] if not isinstance(cell[0], np.ndarray) else cell[0].item()
+            ask()
             store(forward(*values, **settings))
 
         return run
+
+
+def _asking(values: list[Any], settings: dict[str, Any], bound: Bound) -> Action:
+    """What puts numbers there that are asked anew, or that another op found in this replay."""
+    given: list[tuple[Any, Any, Any]] = [(values, i, x) for i, x in enumerate(values)]
+    given += [(settings, name, x) for name, x in settings.items()]
+    anew = [(place, key, x.number) for place, key, x in given if isinstance(x, Live)]
+    cells = [(place, key, bound.cell(x)) for place, key, x in given if isinstance(x, Cell)]
+
+    def ask() -> None:
+        for place, key, number in anew:
+            place[key] = number()
+        for place, key, cell in cells:
+            place[key] = cell[0] if not isinstance(cell[0], np.ndarray) else cell[0].item()
+
+    return ask
 
 
 def _value(x: Any, bound: Bound) -> Any:
@@ -193,8 +205,13 @@ class Rule(Step):
         g, out = (gs[0], outs[0]) if count == 1 else (gs, outs)
         settings = mapped(pull.settings, lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref))
         settings = {**settings, **dict(zip(op.saved, saved, strict=True))}
-        store = _storing(pull, bound)
-        return lambda: store(op.vjp(g, out, *inputs, needs=needs, **settings))
+        ask, store = _asking(inputs, settings, bound), _storing(pull, bound)
+
+        def run() -> None:
+            ask()
+            store(op.vjp(g, out, *inputs, needs=needs, **settings))
+
+        return run
 
 
 class Drawing(Step):
@@ -274,8 +291,8 @@ class Kernels(Step):
 
     native = True
 
-    def __init__(self, call: Call, zeroed: bool) -> None:
-        self.call, self.name, self.line, self.zeroed = call, str(call.op), call.line, zeroed
+    def __init__(self, call: Call) -> None:
+        self.call, self.name, self.line = call, str(call.op), call.line
 
     def reads(self) -> Iterator[Ref]:
         return refs_in(self.call.inputs, self.call.settings)
@@ -290,8 +307,68 @@ class Kernels(Step):
                     yield x
 
     def emit(self, bound: Bound) -> None:
+        plan = self.call.plan
+        if plan.zeroed:
+            cpu = machine()
+            for block in {x.block: x for x in (*self.writes(), *self.scratch())}:
+                if block.origin != "constant":
+                    base = bound.memory[block.owner]
+                    bound.table.launch(cpu.clear, np.float64, 1, (base.ctypes.data, base.nbytes))
+        for source, target in plan.copies:
+            emit_copy(source, target, bound)
         for launch in self.call.launches:
             emit_launch(launch, bound)
+
+
+def emit_copy(source: Ref, target: Ref, bound: Bound) -> None:
+    """The numbers of one value to another of the same shape, of four or of eight bytes."""
+    cpu = machine()
+    dtype = np.dtype(np.float32 if source.dtype.itemsize == 4 else np.float64)
+    shape, strides = ordered(*merged(source.shape, [source.strides, target.strides]))
+    constants, code = np.zeros(1, dtype), np.zeros((0, 5), np.int64)
+    operands = np.array([[cpu.OF_T, bound.address(source), *strides[0]]], np.int64)
+    results = np.array([0, cpu.OF_T, bound.address(target), *strides[1]], np.int64)
+    parts = threads.parts(0.3 * np.prod(source.shape))
+    arguments = constants, code, operands, results, np.array(shape, np.int64), parts
+    bound.table.launch(cpu.pointwise, dtype, parts, arguments)
+
+
+def copyable(source: Ref, target: Ref) -> bool:
+    """Whether `emit_copy` serves."""
+    sizes = source.dtype.itemsize, target.dtype.itemsize
+    return sizes in ((4, 4), (8, 8)) and len(merged(source.shape, [source.strides, target.strides])[0]) <= 4
+
+
+def merged(
+    shape: Sequence[int], views: Sequence[Sequence[int]]
+) -> tuple[list[int], list[list[int]]]:
+    """A shape with as few axes as the strides of all views allow, and their strides along it.
+
+    >>> merged((2, 3, 4), [(48, 16, 4), (48, 16, 4)])
+    ([24], [[4], [4]])
+    """
+    sizes: list[int] = []
+    strides: list[list[int]] = [[] for _ in views]
+    for axis in reversed(range(len(shape))):
+        if shape[axis] == 1:
+            continue
+        if sizes and all(view[axis] == found[0] * sizes[0] for view, found in zip(views, strides, strict=True)):
+            sizes[0] *= shape[axis]
+        else:
+            sizes.insert(0, shape[axis])
+            for view, found in zip(views, strides, strict=True):
+                found.insert(0, view[axis])
+    return sizes, strides
+
+
+def ordered(shape: list[int], strides: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Four axes, the last one long."""
+    if shape and shape[-1] < 32 and max(shape) > 4 * shape[-1]:
+        longest = shape.index(max(shape))
+        for row in (shape, *strides):
+            row.append(row.pop(longest))
+    more = 4 - len(shape)
+    return [1] * more + shape, [[0] * more + row for row in strides]
 
 
 def emit_launch(launch: Launch, bound: Bound) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 from .errors import DeviceError, DTypeError, MissingDependencyError, require
 from .kernels.dispatch import namespace as namespace
 from .threads import limit_blas
-from .variable import Array
+from .variable import Array, Variable
 
 HOST = "cpu"
 VARIABLE = "TINYGRAD_ZOO_BACKEND"
@@ -117,6 +117,11 @@ def kind_of_device(array: Array) -> str:
 def device_of(array: Array) -> str:
     """'cpu', or 'cupy:N'."""
     return HOST if on_host(array) else f"{kind_of_device(array)}:{array.device.id}"
+
+
+def module_of(x: Any) -> Any:
+    """The array module of a Tensor's array, as `namespace` gives that of an array."""
+    return namespace(x._data if isinstance(x, Variable) else x)
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import fused
-from ..backend import errstate, namespace
+from ..backend import errstate, module_of
 from ..errors import DTypeError, ShapeError, UsageError
 from ..kernels import attention as kernels
 from ..variable import Array, data_of
@@ -55,7 +55,7 @@ def _shared(query: Any, x: Any, enable_gqa: bool) -> Any:
 def attention_weights(query: Any, key: Any, attn_mask: Any, is_causal: bool, scale: float | None = None) -> Any:
     """softmax(Q Kᵀ · scale + mask), with 0 for all keys where a query sees none."""
     scores = product(query, transposed(key)) * _scale(scale, query)
-    xp = namespace(data_of(scores))
+    xp = module_of(scores)
     if is_causal:
         seen = xp.arange(scores.shape[-2])[:, None] >= xp.arange(scores.shape[-1])
         scores = where(seen, scores, -math.inf)

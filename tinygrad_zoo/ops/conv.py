@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import namespace
+from ..backend import module_of
 from ..errors import ShapeError
 from ..kernels import conv as kernels
-from ..variable import Array, data_of
+from ..variable import Array
 from .conv_plan import (
     Padding,
     Sizes,
@@ -77,7 +77,7 @@ def over_places(g: Any) -> Any:
     if g.dtype != np.float32:
         return g.sum(axis=(0, *range(2, g.ndim)))
     count = g.shape[0] * math.prod(g.shape[2:])
-    ones = namespace(data_of(g)).ones((1, count), dtype=np.float32)
+    ones = module_of(g).ones((1, count), dtype=np.float32)
     return product(ones, moveaxis(g, source=1, destination=-1).reshape((count, g.shape[1])))[0]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import fused
-from ..backend import namespace
+from ..backend import module_of, namespace
 from ..errors import ShapeError
 from ..kernels import deform as kernels
 from ..kernels import roi as roi_kernels
@@ -75,7 +75,7 @@ def _between(at: Any) -> tuple[Any, Any]:
 
 def _columns(x: Any, offset: Any, mask: Any, kernel: tuple[int, int], plan: dict[str, Any]) -> Any:
     """What each tap reads for each place, times the mask: (N, C, taps, places)."""
-    xp, (n, c, height, width) = namespace(data_of(x)), x.shape
+    xp, (n, c, height, width) = module_of(x), x.shape
     groups, taps, (rows, columns) = plan["offset_groups"], kernel[0] * kernel[1], plan["places"]
     moved = offset.reshape((n, groups, taps, 2, rows * columns))
     dtype, positions = offset.dtype, []
@@ -213,7 +213,7 @@ def _pool_formula(
         at = at.reshape((k, twice // 2, size[0] * size[1]))
         weights.append(bins.sampled(at, span.length / size[axis], pixels, sampling_ratio))
     out = bins.summed(wide, bins.image_of(regions), weights[0], weights[1], size, sensitive)
-    known = ~namespace(data_of(x)).isnan(data_of(moved)).any(axis=2)  # (K, classes, P, Q)
+    known = ~module_of(x).isnan(data_of(moved)).any(axis=2)  # (K, classes, P, Q)
     share = namespace(known).repeat(known, out.shape[1] // known.shape[1], axis=1)
     return narrowed(bins.blanked(out, share & bins.are_finite(regions)), x, offset)
 

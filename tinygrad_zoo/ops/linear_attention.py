@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import namespace
+from ..backend import module_of
 from ..errors import ShapeError, UsageError
 from ..variable import Array, data_of
 from .composite import composite
@@ -30,7 +30,7 @@ KINDS = ("elu", "softmax", "cosine")
 
 def _with_ones(x: Any) -> Any:
     """x with a column of ones behind it."""
-    ones = namespace(data_of(x)).ones((*x.shape[:-1], 1), dtype=x.dtype)
+    ones = module_of(x).ones((*x.shape[:-1], 1), dtype=x.dtype)
     return concat(x, ones, axis=-1)
 
 
@@ -75,7 +75,7 @@ class LinearAttentionState(NamedTuple):
 
 def _causal(q: Any, k: Any, v: Any, chunk: int) -> Any:
     """Σ over keys up to the query's own of φ(q)·φ(k) v, a chunk of queries at a time."""
-    xp, before, outs = namespace(data_of(q)), None, []
+    xp, before, outs = module_of(q), None, []
     for i in range(0, q.shape[-2], chunk):
         qs, ks, vs = (x[..., i : i + chunk, :] for x in (q, k, v))
         n = qs.shape[-2]

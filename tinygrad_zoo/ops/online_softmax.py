@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import namespace
+from ..backend import module_of, namespace
 from ..errors import ShapeError, UsageError
 from ..variable import Array, data_of
 from .axes import axis_of
@@ -79,7 +79,7 @@ def online_softmax(x: Array, *, axis: int = -1, block: int = 256) -> Any:
     if block < 1:
         raise UsageError(f"online_softmax: expected a block of at least 1, got {block=}")
     rows = movedim(x, source=axis_of(x, axis), destination=-1)
-    xp, n = namespace(data_of(x)), rows.shape[-1]
+    xp, n = module_of(x), rows.shape[-1]
     states = [
         SoftmaxState.of(rows[..., i : i + block], xp.empty((min(block, n - i), 0), dtype=x.dtype))
         for i in range(0, n, block)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import fused, primitive
-from ..backend import namespace
+from ..backend import module_of, namespace
 from ..errors import ShapeError, UsageError
 from ..kernels import resample as kernels
 from ..kernels import windows
@@ -215,7 +215,7 @@ def _taps(g: Any, size: int, mode: str, padding: str, corners: bool) -> tuple[An
     at = (g + 1) * ((size - 1) / 2) if corners else ((g + 1) * size - 1) / 2
     if mode != "bicubic":
         at = _padded(at, size, padding, corners)
-    xp = namespace(data_of(at))
+    xp = module_of(at)
     if mode == "nearest":
         entry = xp.rint(data_of(at))
         return entry[:, None], _held(at, xp.zeros_like(entry), xp.ones_like(entry))[:, None]
@@ -398,6 +398,6 @@ def affine_grid(theta: Array, *, size: tuple[int, ...], align_corners: bool = Fa
             f"affine_grid: expected theta (N, 2, 3) and size (N, C, H, W), or (N, 3, 4) and (N, C, D, H, W), no "
             f"size 0, got {theta.shape} and size={tuple(size)}"
         )
-    xp = namespace(data_of(theta))
+    xp = module_of(theta)
     base = xp.asarray(_base_grid(size[2:], align_corners).astype(theta.dtype))
     return matmul(base[None], swapaxes(theta, axis1=1, axis2=2)).reshape((size[0], *size[2:], axes))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import namespace, on_host
+from ..backend import module_of, namespace, on_host
 from ..errors import IndexingError, ShapeError
 from ..variable import Array, data_of
 from .conv_plan import Sizes, per_axis
@@ -32,7 +32,7 @@ def table(op: str, x: Array, boxes: Sequence[Array]) -> Array:
         raise ShapeError(f"{op}: expected images (N, C, H, W) that have pixels, got {x.shape}")
     given = [data_of(b) for b in boxes]
     shapes: list[tuple[int, ...]] = [getattr(b, "shape", ()) for b in given]
-    xp, dtype = namespace(data_of(x)), working_dtype(x)
+    xp, dtype = module_of(x), working_dtype(x)
     if len(given) == 1 and len(shapes[0]) == 2 and shapes[0][1] == 5:
         found = given[0].astype(dtype)
     elif len(given) == len(x) and all(len(s) == 2 and s[1] == 4 for s in shapes):

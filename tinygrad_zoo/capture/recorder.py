@@ -114,7 +114,7 @@ class Ref:
 
     @classmethod
     def of(cls, block: Block, array: np.ndarray[Any, Any]) -> Ref:
-        start = array.ctypes.data - block.array.ctypes.data
+        start = array.ctypes.data - block.array.ctypes.data if array.size else 0
         return cls(block, start, array.shape, array.strides, array.dtype)
 
     def view(self, base: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

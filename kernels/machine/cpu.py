@@ -3,7 +3,7 @@
 A program is a table of launches: for each the address of a trampoline, of a kernel's machine code, and of its arguments
 (`__init__.py` writes it). `run` goes through it, at some 50 ns a launch, without Python.
 
-Values are views of memory: addresses and strides in bytes, up to four axes.
+Values are views of memory: addresses and strides in bytes, of up to AXES axes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..polynomial import constant, exp, fma, log1p, maximum, sigmoid, tanh
 from ..vector import I64, keep, peek, pointer, poke
 
 BLOCK = 512  # numbers that a register holds
+AXES = 6
 
 
 # ---- the machine
@@ -211,23 +212,36 @@ def _stored(like, kind, register, address, stride, n):  # type: ignore[no-untype
             poke(address + i * stride, block[i])
 
 
-@kernel("void(T[::1], i8[:, ::1], i8[:, ::1], i8[::1], i8[::1], i8)", parallel=True)
+@helper
+def _place(row, shape, strides):  # type: ignore[no-untyped-def]
+    """How far from the start a row lies, by its number: all axes but the last."""
+    offset = np.int64(0)
+    for axis in range(AXES - 2, -1, -1):
+        if shape[axis] > 1:
+            offset += row % shape[axis] * strides[axis]
+            row //= shape[axis]
+    return offset
+
+
+@kernel("void(T[::1], i8[:, ::1], i8[:, ::1], i8[:, ::1], i8[::1], i8)", parallel=True)
 def pointwise(constants, code, operands, results, shape, parts):  # type: ignore[no-untyped-def]
     """A chain of ops on numbers, block by block, with what stands between them in registers.
 
-    A row of `code` is (op, result, x, y, z), registers by number. A row of `operands` fills register i: what it holds,
-    its address (a constant's number), its strides along `shape`, four axes; `results` is one flat row of seven words for
-    each value to be written: its register, what it holds, its address and strides. The last axis goes by blocks.
+    A row of `code` is (op, result, x, y, z), registers by number. Row i of `operands` fills register i: what it holds,
+    its address (of a constant its number), and its strides along the axes of `shape`. A row of `results` is a register
+    to be written: what the memory holds, the address, the strides, and the register. The last axis goes by blocks.
     """
-    size = constants.itemsize
-    length = shape[3]
-    rows = shape[0] * shape[1] * shape[2]
+    size, last_axis = constants.itemsize, AXES - 1
+    length = shape[last_axis]
+    rows = np.int64(1)
+    for axis in range(last_axis):
+        rows *= shape[axis]
     across = rows >= parts  # parts share rows, else the last axis
     registers = len(operands) + len(code)
     for part in prange(parts):
         memory = np.empty((registers, BLOCK), constants.dtype)
         base = np.int64(memory.ctypes.data)
-        at = np.empty(registers, np.int64)
+        at, begins = np.empty(registers, np.int64), np.empty(len(operands) + len(results), np.int64)
         for k in range(len(operands)):
             if operands[k, 0] == OF_CONSTANT:
                 memory[k, :] = constants[operands[k, 1]]
@@ -235,23 +249,23 @@ def pointwise(constants, code, operands, results, shape, parts):  # type: ignore
         first, last = (part * rows // parts, (part + 1) * rows // parts) if across else (np.int64(0), rows)
         start, stop = (np.int64(0), length) if across else (part * length // parts, (part + 1) * length // parts)
         for row in range(first, last):
-            i0, rest = divmod(row, shape[1] * shape[2])
-            i1, i2 = divmod(rest, shape[2])
+            for k in range(len(operands)):
+                begins[k] = operands[k, 1] + _place(row, shape, operands[k, 2:])
+            for k in range(len(results)):
+                begins[len(operands) + k] = results[k, 1] + _place(row, shape, results[k, 2:])
             for j in range(start, stop, BLOCK):
                 n = min(BLOCK, stop - j)
                 for k in range(len(operands)):
                     if operands[k, 0] != OF_CONSTANT:
-                        address = operands[k, 1] + i0 * operands[k, 2] + i1 * operands[k, 3] + i2 * operands[k, 4]
-                        address += j * operands[k, 5]
-                        at[k] = _loaded(
-                            constants, operands[k, 0], address, operands[k, 5], base + k * BLOCK * size, n
-                        )
+                        stride = operands[k, 2 + last_axis]
+                        register = base + k * BLOCK * size
+                        at[k] = _loaded(constants, operands[k, 0], begins[k] + j * stride, stride, register, n)
                 for k in range(len(operands), registers):
                     at[k] = base + k * BLOCK * size
-                for k in range(0, len(results), 7):  # written in place where they lie side by side
-                    if results[k + 1] == OF_T and results[k + 6] == size and results[k] >= len(operands):
-                        address = results[k + 2] + i0 * results[k + 3] + i1 * results[k + 4] + i2 * results[k + 5]
-                        at[results[k]] = address + j * size
+                for k in range(len(results)):  # made where it belongs, if it lies side by side there
+                    register = results[k, 2 + AXES]
+                    if results[k, 0] == OF_T and results[k, 2 + last_axis] == size and register >= len(operands):
+                        at[register] = begins[len(operands) + k] + j * size
                 for k in range(len(code)):
                     op = code[k, 0]
                     out = carray(pointer(constants.dtype.type(0), at[code[k, 1]]), n)
@@ -265,12 +279,52 @@ def pointwise(constants, code, operands, results, shape, parts):  # type: ignore
                             _where(x, y, z, out, n)
                         else:
                             _binary(op, x, y, out, n)
-                for k in range(0, len(results), 7):
-                    address = results[k + 2] + i0 * results[k + 3] + i1 * results[k + 4] + i2 * results[k + 5]
-                    address += j * results[k + 6]
-                    if at[results[k]] != address:
-                        _stored(constants, results[k + 1], at[results[k]], address, results[k + 6], n)
+                for k in range(len(results)):
+                    stride, register = results[k, 2 + last_axis], results[k, 2 + AXES]
+                    address = begins[len(operands) + k] + j * stride
+                    if at[register] != address:
+                        _stored(constants, results[k, 0], at[register], address, stride, n)
         keep(memory)
+
+
+# ---- copies
+@kernel("void(T[::1], i8, i8[::1], i8, i8[::1], i8[::1], i8)", parallel=True)
+def copy(like, source, source_strides, target, target_strides, shape, parts):  # type: ignore[no-untyped-def]
+    """The numbers of one view to another of the same shape, of the size of `like`'s; parts share the rows."""
+    T, size, last_axis = like.dtype.type, like.itemsize, AXES - 1
+    rows, length = np.int64(1), shape[last_axis]
+    for axis in range(last_axis):
+        rows *= shape[axis]
+    step, out_step = source_strides[last_axis], target_strides[last_axis]
+    for part in prange(parts):
+        first, last = part * rows // parts, (part + 1) * rows // parts
+        at = np.zeros(AXES, np.int64)
+        rest = first
+        x, out = source, target
+        for axis in range(last_axis - 1, -1, -1):
+            at[axis] = rest % shape[axis]
+            rest //= shape[axis]
+            x += at[axis] * source_strides[axis]
+            out += at[axis] * target_strides[axis]
+        for _ in range(first, last):
+            if step == size and out_step == size:
+                x_row, out_row = carray(pointer(T(0), x), length), carray(pointer(T(0), out), length)
+                for i in range(length):
+                    out_row[i] = x_row[i]
+            else:
+                for i in range(length):
+                    poke(out + i * out_step, peek(T(0), x + i * step))
+            axis = last_axis - 1
+            while axis >= 0:
+                at[axis] += 1
+                x += source_strides[axis]
+                out += target_strides[axis]
+                if at[axis] < shape[axis]:
+                    break
+                x -= shape[axis] * source_strides[axis]
+                out -= shape[axis] * target_strides[axis]
+                at[axis] = 0
+                axis -= 1
 
 
 # ---- sums

@@ -224,7 +224,7 @@ def _cross_entropy(call: Call) -> Step | None:
 
 def _cross_entropy_backward(call: Call) -> Step | None:
     """The kernel, with the share that the forward found in this replay."""
-    if call.plan is None or call.plan.copies or len(call.launches) != 1 or not isinstance(call.inputs[6], Cell):
+    if call.plan is None or len(call.launches) != 1 or not isinstance(call.inputs[6], Cell):
         return None
     (launch,) = call.launches
     share = call.inputs[6]
@@ -233,6 +233,8 @@ def _cross_entropy_backward(call: Call) -> Step | None:
         place = bound.cell(share)
         source = place[0] = np.zeros(()) if place[0] is None else place[0]
         bound.table.keep.append(source)
+        for copy in call.plan.copies:
+            emit_copy(*copy, bound)
         move = bound.table.launch(_kernels().move, np.float64, 1, (source.ctypes.data, 0))
         pulled = emit_launch(launch, bound)
 

@@ -60,7 +60,7 @@ def step_of(call: Call) -> Chain | None:
     floats = {x.dtype for x in (*refs, out) if x.dtype.kind != "b"}
     if len(floats) != 1 or not floats <= set(COMPILED) or 0 in out.shape or len(refs) == 0:
         return None
-    if not all(isinstance(x, Ref | Live) or type(x) in _NUMBERS for x in inputs):
+    if not all(isinstance(x, Ref | Live) or type(x) in _NUMBERS for x in inputs) or len(out.shape) > machine().AXES:
         return None
     if any(x.dtype.kind == "b" for x in refs) and name not in ("WHERE", "SAME", "MUL"):
         return None
@@ -126,10 +126,10 @@ class Chain(Step):
         shape, strides = ordered(shape, strides)
         of = iter(strides)
         rows = [
-            [_kind(x, cpu), bound.address(x), *next(of)] if what == "ref" else [cpu.OF_CONSTANT, x, 0, 0, 0, 0]
+            [_kind(x, cpu), bound.address(x), *next(of)] if what == "ref" else [cpu.OF_CONSTANT, x, *[0] * cpu.AXES]
             for what, x in operands
         ]
-        results = [n for x in written for n in (registers[_key(x)], _kind(x, cpu), bound.address(x), *next(of))]
+        results = [[_kind(x, cpu), bound.address(x), *next(of), registers[_key(x)]] for x in written]
         values = np.array([float(x) for x in constants] or [0.0], self.dtype)
         for i, x in enumerate(constants):
             if isinstance(x, Live):
@@ -188,7 +188,7 @@ def fused(steps: Sequence[Step]) -> list[Step]:
         if merged_into is not None:
             assert isinstance(step, Chain)
             merged_into.calls += step.calls
-        elif isinstance(step, Chain) and len(step.shape) <= 4:
+        elif isinstance(step, Chain):
             open_.append(Chain(list(step.calls), step.dtype))
         else:
             found.append(step)

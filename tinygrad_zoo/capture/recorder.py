@@ -127,7 +127,10 @@ class Ref:
 
 
 class Cell:
-    """A by-product of an op that is no array, a number that its backward is given."""
+    """A by-product of an op that is no array, a number that its backward is given; `value` is what was recorded."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
 
 
 @dataclass(slots=True)
@@ -307,7 +310,7 @@ class Recorder:
             return None
         if not isinstance(array, np.ndarray):
             self.kept.append(array)
-            return self.cells.setdefault(id(array), Cell())
+            return self.cells.setdefault(id(array), Cell(array))
         self.kept.append(array)
         return Ref.of(self._block(root_of(array), origin), array)
 

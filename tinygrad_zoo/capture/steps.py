@@ -325,18 +325,19 @@ def emit_copy(source: Ref, target: Ref, bound: Bound) -> None:
     cpu = machine()
     dtype = np.dtype(np.float32 if source.dtype.itemsize == 4 else np.float64)
     shape, strides = ordered(*merged(source.shape, [source.strides, target.strides]))
-    constants, code = np.zeros(1, dtype), np.zeros((0, 5), np.int64)
-    operands = np.array([[cpu.OF_T, bound.address(source), *strides[0]]], np.int64)
-    results = np.array([0, cpu.OF_T, bound.address(target), *strides[1]], np.int64)
+    one, other = (np.array(x, np.int64) for x in strides)
     parts = threads.parts(0.3 * np.prod(source.shape))
-    arguments = constants, code, operands, results, np.array(shape, np.int64), parts
-    bound.table.launch(cpu.pointwise, dtype, parts, arguments)
+    arguments = (
+        np.zeros(0, dtype), bound.address(source), one, bound.address(target), other, np.array(shape, np.int64),
+        min(parts, int(np.prod(shape[:-1]))),
+    )  # fmt: skip
+    bound.table.launch(cpu.copy, dtype, arguments[-1], arguments)
 
 
 def copyable(source: Ref, target: Ref) -> bool:
     """Whether `emit_copy` serves."""
     sizes = source.dtype.itemsize, target.dtype.itemsize
-    return sizes in ((4, 4), (8, 8)) and len(merged(source.shape, [source.strides, target.strides])[0]) <= 4
+    return sizes in ((4, 4), (8, 8)) and len(merged(source.shape, [source.strides, target.strides])[0]) <= machine().AXES
 
 
 def merged(
@@ -362,12 +363,12 @@ def merged(
 
 
 def ordered(shape: list[int], strides: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Four axes, the last one long."""
+    """As many axes as the machine goes along, the last one long."""
     if shape and shape[-1] < 32 and max(shape) > 4 * shape[-1]:
         longest = shape.index(max(shape))
         for row in (shape, *strides):
             row.append(row.pop(longest))
-    more = 4 - len(shape)
+    more = machine().AXES - len(shape)
     return [1] * more + shape, [[0] * more + row for row in strides]
 
 

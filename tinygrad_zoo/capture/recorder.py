@@ -238,6 +238,7 @@ class Recorder:
         self.known = known
         self._numbers = itertools.count(), itertools.count(-1, -1)
         self.kept: list[Any] = []  # what must not be freed, so that no id is given out twice
+        self.nodes: list[Node] = []  # whose rules may run again, and whose inputs live as long
         self.made: list[weakref.ref[Any]] = []  # the Tensors that were made
         self.leaves: dict[int, Variable] = {}
         self.outside: dict[int, tuple[Variable, Any, bool]] = {}  # Tensors that were there, and their arrays
@@ -323,7 +324,7 @@ class Recorder:
         launches, self._launches = self._launches, []
         saved = list(node.saved) if node is not None else []
         if node is not None:
-            self.kept.append(node)
+            self.nodes.append(node)
         refs = [self._input(x) for x in inputs]
         self._refuse_shapes(op, settings, outputs)
         settings = mapped(settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
@@ -459,7 +460,7 @@ class Recorder:
                 del self.blocks[met]
             given = [*(g if isinstance(g, list) else [g]), *outs, *inputs, *node.saved]
             refs = [self._input(x) for x in given]
-            self.kept.append(node)
+            self.nodes.append(node)
             found = [None if x is None else self._output(x._data if isinstance(x, Variable) else x, "op") for x in results]
             settings = mapped(node.settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
             self.entries.append(Pull(node, refs, settings, found, user_line()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -219,13 +220,19 @@ def _marked(recorder: Recorder, x: Any) -> Any:
 
 
 def _escaped(recorder: Recorder, result: Any) -> list[tuple[weakref.ref[Any], Ref]]:
-    """Tensors of the step that somebody still holds, other than by its result."""
-    given: set[int] = set()
-    mapped(result, lambda x: given.add(id(x)))
+    """Tensors of the step that somebody holds, other than the graph, its leaves' `.grad`, and the step's result."""
+    counts: Counter[int] = Counter()
+    for node in recorder.nodes:
+        counts.update(id(x) for x in node.inputs if isinstance(x, Variable))
+        mapped(node.settings, lambda x: counts.update([id(x)]))
+    known = {id(x._grad) for x in recorder.leaves.values()}
+    mapped(result, lambda x: known.add(id(x)))
     found = []
     for reference in recorder.made:
         x = reference()
-        if x is not None and id(x) not in given and (ref := recorder.find(x._data)) is not None:
+        if x is None or id(x) in known or sys.getrefcount(x) <= 2 + counts[id(x)]:  # the two are here
+            continue
+        if (ref := recorder.find(x._data)) is not None:
             found.append((reference, ref))
     return found
 

@@ -58,6 +58,11 @@ class Program:
         """The address of a launch's argument, a number."""
         return int(self.arguments.ctypes.data + 8 * (self.starts[launch] + self.places[launch][argument]))
 
+    def numbers(self, launch: int, argument: int, count: int) -> Array:
+        """Neighbouring arguments of a launch, numbers of eight bytes, to be written between runs."""
+        first = self.starts[launch] + self.places[launch][argument]
+        return self.arguments[first : first + count].view(np.float64)
+
     def ready(self) -> None:
         """Write the table down: no launch can be added any more."""
         _make({kind for kind, _, _ in self.rows})

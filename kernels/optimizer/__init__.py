@@ -11,7 +11,10 @@ CUDA kernels. `norm` and `scale` are what clipping does to gradients in pieces.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -216,11 +219,37 @@ def _run(name: str, g: Array | Pieces, written: tuple[Any, ...], *scalars: float
     if table.dtype != p.dtype or {x.size for x in present} != {table.size}:
         got = [(x.size, x.dtype.name) for x in present]
         raise ValueError(f"{name}: pieces of {table.size} elements, {table.dtype}, do not fit arrays of {got}")
-    cpu = module(__name__)
+    if (taken := _taken.by) is not None:
+        taken(name, written, table, scalars)
+        return True
+    kernel, parts, arguments = launch(name, written, table)
+    kernel[p.dtype, parts](*arguments, *scalars)
+    return True
+
+
+def launch(name: str, written: tuple[Any, ...], table: Pieces) -> tuple[Any, int, tuple[Any, ...]]:
+    """The kernel called `name`, its number of parts, and its arguments before the scalars."""
+    p, cpu = written[0], module(__name__)
     parts = threads.parts(p.size * cpu.TIMES[name])
     arrays = [p[:0] if x is None else x for x in written]
-    getattr(cpu, name)[p.dtype, parts](*arrays, table.addresses, table.bounds, parts, *scalars)
-    return True
+    return getattr(cpu, name), parts, (*arrays, table.addresses, table.bounds, parts)
+
+
+class _Taken(threading.local):
+    by: Callable[[str, tuple[Any, ...], Pieces, tuple[float, ...]], None] | None = None
+
+
+_taken = _Taken()
+
+
+@contextlib.contextmanager
+def taken(by: Callable[[str, tuple[Any, ...], Pieces, tuple[float, ...]], None]) -> Iterator[None]:
+    """Inside, nothing is launched: `by(name, written, pieces, scalars)` is told of each launch on the CPU instead."""
+    outer, _taken.by = _taken.by, by
+    try:
+        yield
+    finally:
+        _taken.by = outer
 
 
 def flat(x: Any, like: Array) -> bool:

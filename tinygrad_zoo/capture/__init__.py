@@ -53,8 +53,21 @@ class Captured(Generic[P, R]):
         self.counts = {"recorded": 0, "replayed": 0, "checked": 0, "programs": 0, "dropped": 0}
         self._known: OrderedDict[Any, _Kind] = OrderedDict()
         self._last: Replay | None = None
+        self._fast: Any = None  # the latest call's arguments and program
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if (fast := self._fast) is not None and not kwargs and len(args) == len(fast[0]):  # as in the call before
+            for x, (kind_of, shape, dtype, strides) in zip(args, fast[0], strict=True):
+                if type(x) is not kind_of or (a := x._data).shape != shape or a.dtype is not dtype:
+                    break
+                if a.strides != strides:
+                    break
+            else:
+                replay = fast[1]
+                if self.check_every is None and replay.fits():
+                    self.counts["replayed"] += 1
+                    again: R = replay([x._data for x in args])  # type: ignore[attr-defined]
+                    return again
         arrays, key = _signature((args, kwargs))
         kind = self._known.get(key)
         if kind is None:
@@ -71,6 +84,8 @@ class Captured(Generic[P, R]):
             kind.replay = kind.recording = None
             return self._record(kind, arrays, args, kwargs)
         self._last = replay
+        if all(isinstance(x, Variable) for x in args) and not kwargs:
+            self._fast = [(type(x), a.shape, a.dtype, a.strides) for x, a in zip(args, arrays, strict=True)], replay
         if self.check_every is not None and (self.counts["replayed"] + 1) % (self.check_every + 1) == 0:
             return self._check(kind, replay, arrays, args, kwargs)
         self.counts["replayed"] += 1

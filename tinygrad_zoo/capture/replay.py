@@ -52,8 +52,15 @@ class Replay:
     def _bind(self) -> list[Callable[[], None]]:
         """Runs of native steps, and calls of Python between them."""
         bound, spans = self.bound, []
-        self._leaders: list[Step] = []  # the first step of every action
+        self._leaders: list[Step | None] = []  # the first step of every action; None: it belongs to the one before
+        self._prepared: list[Any] = []
         for step in self.steps:
+            if isinstance(step, Outside) and (prepared := step.prepared(bound)) is not None:
+                start = len(bound.table.rows)
+                spans.append(self._updating(step, prepared))
+                spans.append((start, len(bound.table.rows)))
+                self._leaders += [step, None]
+                continue
             if not step.native:
                 spans.append(step.action(bound))
                 self._leaders.append(step)
@@ -71,9 +78,34 @@ class Replay:
             link()
         return [(lambda first=span[0], last=span[1]: run(first, last)) if isinstance(span, tuple) else span for span in spans]
 
+    def _updating(self, step: Outside, prepared: Any) -> Callable[[], None]:
+        """An optimizer's step: its Python, which writes the scalars of the launches behind it."""
+        table, slots = self.bound.table, []
+        set_grads = step.set_grads(self.bound)
+        launches = [(table.launch(*launch), count) for launch, count in zip(prepared.launches, prepared.scalars, strict=True)]
+        updates: list[Callable[[], None]] = []
+
+        def link() -> None:
+            for (launch, count), (*_, arguments) in zip(launches, prepared.launches, strict=True):
+                scalars = len([x for x in arguments if isinstance(x, float | bool)])
+                slots.append(table.numbers(launch, len(arguments) - scalars, count))
+            updates.append(prepared.updating(slots))
+
+        self.bound.links.append(link)
+        self._prepared.append(prepared)
+
+        def run() -> None:
+            set_grads()
+            updates[0]()
+
+        return run
+
     def fits(self) -> bool:
-        """Whether the tensors outside lie where they lay."""
-        return all(x._data is array for x, array in self._outside)
+        """Whether the tensors outside lie where they lay, and optimizers have the state they had."""
+        for x, array in self._outside:
+            if x._data is not array:
+                return False
+        return all(prepared.fits() for prepared in self._prepared)
 
     def __call__(self, arrays: Sequence[Array]) -> Any:
         for place, array in zip(self._inputs, arrays, strict=True):
@@ -156,7 +188,7 @@ class Replay:
                     for (_, ref), grad in zip(step.effect.grads, entry.left_grads, strict=True):
                         if ref is not None and grad is not None:
                             self.bound.array(ref)[...] = grad
-                else:
+                elif step is not None:
                     action()
             return self._unlike(eager, result)
         finally:

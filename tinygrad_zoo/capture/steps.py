@@ -266,17 +266,40 @@ class Outside(Step):
     def writes(self) -> Iterator[Ref]:
         return iter(self.effect.outputs)
 
+    def prepared(self, bound: Bound) -> Any:
+        """The launches of an optimizer's step, which stand in for it; None for another effect."""
+        function, args = self.effect.function, self.effect.args
+        owner = args[0] if args else None
+        if not hasattr(owner, "prepared") or getattr(type(owner).step, "__wrapped__", None) is not function:
+            return None
+        if machine() is None or len(args) > 1 or self.effect.kwargs:
+            return None
+        kept = [(x, x._grad) for x, _ in self.effect.grads]
+        self.set_grads(bound)()
+        made = owner.prepared()
+        for x, grad in kept:
+            x._grad = grad
+        return made
+
+    def set_grads(self, bound: Bound) -> Action:
+        grads = [(x, None if ref is None else bound.tensor(ref)) for x, ref in self.effect.grads]
+
+        def run() -> None:
+            for x, grad in grads:
+                x._grad = grad
+
+        return run
+
     def action(self, bound: Bound) -> Action:
         effect = self.effect
         function = effect.function
         change = lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref)
         args, kwargs = mapped((effect.args, effect.kwargs), lambda x: change(x) if isinstance(x, Marked) else x)
-        grads = [(x, None if ref is None else bound.tensor(ref)) for x, ref in effect.grads]
+        set_grads = self.set_grads(bound)
         places = [bound.array(x) for x in effect.outputs]
 
         def run() -> None:
-            for x, grad in grads:
-                x._grad = grad
+            set_grads()
             result = function(*args, **kwargs)
             if places:
                 several = result if isinstance(result, tuple) else (result,)

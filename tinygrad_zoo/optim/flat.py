@@ -56,7 +56,7 @@ class Run:
 
     __slots__ = (
         *("_arrays", "_buffer", "_cuts", "_flat", "_joined", "_negated", "_range", "_slots"),
-        *("data", "first", "last", "params", "t"),
+        *("data", "first", "fixed", "last", "params", "t"),
     )
 
     def __init__(self, flat: Flat, first: int, last: int, t: int) -> None:
@@ -66,6 +66,7 @@ class Run:
         self.params = flat.tensors[first:last]
         self.data, self._buffer = flat.data[self._range], flat.grad[self._range]
         self._cuts = flat.cuts[first : last + 1] - flat.bounds[first]
+        self.fixed: Pieces | None = None  # gradients that always lie in the same place, while a replay says so
         self.open([], negated=False)
 
     def open(self, arrays: list[Array], negated: bool) -> None:
@@ -85,6 +86,8 @@ class Run:
     @property
     def pieces(self) -> Array | Pieces:
         """The gradients where they lie if a kernel can read them there, else side by side."""
+        if self.fixed is not None:
+            return self.fixed
         table = None if self._negated else pieces(self._arrays, self._cuts)
         return self.grad if table is None or table.dtype != self.data.dtype else table
 

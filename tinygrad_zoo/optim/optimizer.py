@@ -117,6 +117,12 @@ class Optimizer:
                     self._update(run, group)
                     run.close()
 
+    def prepared(self) -> Any:
+        """The step as launches, for `capture`: see prepared.py."""
+        from .prepared import Prepared
+
+        return Prepared.of(self)
+
     def _update(self, run: Run, group: dict[str, Any]) -> None:
         """Count `run.t` up and write the new values into `run.data`."""
         raise NotImplementedError

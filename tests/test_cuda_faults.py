@@ -19,7 +19,8 @@ from tinygrad_zoo.kernels import cuda
 from tinygrad_zoo.testing.cupysim.raw_module import schedule
 
 TESTS = Path(__file__).parent
-FAMILIES = ("attention", "conv", "deform", "pooling", "resample", "roi")  # whose tests list their faults
+# Whose tests list their faults.
+FAMILIES = ("attention", "attention_halves", "conv", "deform", "pooling", "resample", "roi")
 SHARE = 8  # of those faults one in so many is planted in every run, the others with `-m train`
 
 

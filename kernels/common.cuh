@@ -17,6 +17,11 @@ typedef long long i64;
 constexpr unsigned ALL = 0xFFFFFFFFu;
 constexpr int WARP = 32;
 
+// A product that no sum is fused with, rounded as the formula rounds it: a coordinate at an edge lies on the same side
+// of it on every device.
+__device__ float times(float a, float b) { return __fmul_rn(a, b); }
+__device__ double times(double a, double b) { return __dmul_rn(a, b); }
+
 struct Sum {
   template <class U>
   __device__ U operator()(U a, U b) const { return a + b; }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,19 +78,29 @@ def compiled(code: str, architecture: str, options: tuple[str, ...] = ()) -> tup
     return size.value, found
 
 
+def kernels_of(path: Path, element: str, architecture: str) -> list[Compiled]:
+    """The kernels of a source, for one type of element and one architecture."""
+    return compiled(cuda.source(path), architecture, (f"-DELEMENT={element}",))[1]
+
+
 def main() -> int:
     """Compile all, print the table; the exit status is 1 where something spills."""
     print(f"{'source':32} {'element':8} {'kernel':28} {'arch':6} {'registers':>9} {'shared':>7} {'spilled':>8}")
     spills = 0
-    for path in sources():
-        for element in cuda.elements(path):
-            for architecture in ARCHITECTURES[cuda.needs_tensor_cores(path) :]:  # the first has no such instructions
-                for one in compiled(cuda.source(path), architecture, (f"-DELEMENT={element}",))[1]:
-                    spills += one.spilled
-                    print(
-                        f"{path.relative_to(KERNELS)!s:32} {element:8} {one.kernel:28} {one.architecture:6} "
-                        f"{one.registers:9} {one.shared:7} {one.spilled:8}"
-                    )
+    rows = [
+        (path, element, architecture)
+        for path in sources()
+        for element in cuda.elements(path)
+        for architecture in ARCHITECTURES[cuda.needs_tensor_cores(path) :]  # the first has no such instructions
+    ]
+    with ProcessPoolExecutor() as pool:  # NVRTC compiles one source at a time in a process
+        for (path, element, _), found in zip(rows, pool.map(kernels_of, *zip(*rows, strict=True)), strict=True):
+            for one in found:
+                spills += one.spilled
+                print(
+                    f"{path.relative_to(KERNELS)!s:32} {element:8} {one.kernel:28} {one.architecture:6} "
+                    f"{one.registers:9} {one.shared:7} {one.spilled:8}"
+                )
     return 1 if spills else 0
 
 

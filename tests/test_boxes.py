@@ -43,6 +43,17 @@ def test_suppression_by_brute_force_on_a_thousand_sets() -> None:
         )
 
 
+def test_suppression_of_float32_computes_in_float32() -> None:
+    """At the threshold, where rounding decides: for shares of areas as they are, and rounded to float32."""
+    rng = np.random.default_rng(2)
+    low = rng.integers(0, 6, (60, 2))
+    boxes = np.concatenate([low, low + rng.integers(1, 5, (60, 2))], axis=1).astype(np.float32)
+    scores, labels = rng.random(60), np.zeros(60)
+    shares = np.unique(tz.box_iou(boxes.astype(float), boxes.astype(float)))
+    for threshold in np.unique([shares, shares.astype(np.float32).astype(float)]):
+        assert tz.nms(boxes, scores, float(threshold)).tolist() == kept_by_pairs(boxes, scores, labels, threshold)
+
+
 def test_suppression_without_kernels_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     low = rng.integers(0, 20, (60, 2)).astype(float)

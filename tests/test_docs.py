@@ -49,6 +49,12 @@ def test_the_tables_are_up_to_date() -> None:
     assert updated(readme) == readme, "run: python docs/tables.py"
 
 
+def test_every_cuda_source_is_in_the_page_on_kernels() -> None:
+    page = (ROOT / "docs" / "kernels.md").read_text("utf-8").partition("## CUDA kernels")[2]
+    sources = [f"{path.parent.name}/{path.name}" for path in (ROOT / "kernels").rglob("*.cu")]
+    assert sorted(re.findall(r"`(\w+/\w+\.cu)`", page)) == sorted(sources)
+
+
 def test_the_readme_names_every_extra() -> None:
     import tomllib
 

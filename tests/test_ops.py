@@ -19,7 +19,7 @@ from tinygrad_zoo.testing.laws import WAITING, placed
 
 OPS = public_ops()
 EXAMPLES = settings().max_examples // 20  # of a whole row of laws, over all samples of the op
-ON_THE_STAND_IN = max(1, EXAMPLES // 2)  # what is new there is what the arrays allow, not the numbers
+ON_THE_STAND_IN = max(1, EXAMPLES // 5)  # what is new there is what the arrays allow, not the numbers
 
 
 # ---- laws

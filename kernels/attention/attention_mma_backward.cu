@@ -129,7 +129,7 @@ __device__ void pull_queries(const T* q, const T* k, const T* v, const unsigned 
     __syncthreads();  // these keys are there
     if (first == 0) q_rows.keep(q_tile), g_rows.keep(g_tile);
     bool all_seen = !masked && first + L::WALK <= keys && (!causal || first + L::WALK - 1 <= row);
-#pragma unroll
+#pragma unroll 1  // two at once, of 32 columns, would need more registers than the four blocks of a processor have
     for (int span = 0; span < L::WALK; span += SPAN) {
       const T *k_rows = k_tiles + half * L::STEP + span * L::ROW, *v_rows = v_tiles + half * L::STEP + span * L::ROW;
       float scores[SPAN / 8][4], pulled[SPAN / 8][4];

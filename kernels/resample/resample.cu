@@ -70,10 +70,6 @@ __device__ T near_slope(T d) { return (3 * (KEYS + 2) * d - 2 * (KEYS + 3)) * d;
 __device__ T far_weight(T d) { return ((KEYS * d - 5 * KEYS) * d + 8 * KEYS) * d - 4 * KEYS; }
 __device__ T far_slope(T d) { return (3 * KEYS * d - 10 * KEYS) * d + 8 * KEYS; }
 
-// Rounded as on the CPU, and not fused with a sum: a point halfway between two pixels is there on both.
-__device__ float product(float a, float b) { return __fmul_rn(a, b); }
-__device__ double product(double a, double b) { return __dmul_rn(a, b); }
-
 // What a coordinate g, from -1 to 1, reads of an axis: entries, -1 for one outside; their weights; these by g.
 template <int MODE>
 struct Axis {
@@ -83,7 +79,8 @@ struct Axis {
 
   __device__ void find(T g, int size, int padding, int corners) {
     T scale = T(corners ? size - 1 : size) / 2;
-    T at = corners ? product(g + 1, scale) : (product(g + 1, T(size)) - 1) / 2;
+    // Rounded as on the CPU: a point halfway between two pixels is there on both.
+    T at = corners ? times(g + 1, scale) : (times(g + 1, T(size)) - 1) / 2;
     if (MODE != BICUBIC) {
       Read read = padded(at, size, padding, corners);
       at = read.at, scale *= read.slope;

@@ -347,7 +347,7 @@ def averaged_pulled(g, image, top, bottom, left, right, gx, parts):  # type: ign
 def suppress(sides, labels, threshold, dead):  # type: ignore[no-untyped-def]
     """dead[j] = 1 if box j overlaps an earlier one that is not dead; `sides` (4, N): x1, y1, x2, y2."""
     x1, y1, x2, y2 = sides[0], sides[1], sides[2], sides[3]
-    zero = type(sides[0, 0])(0) if len(dead) > 0 else type(threshold)(0)
+    zero = sides.dtype.type(0)
     for i in range(len(dead)):
         if dead[i] != 0:
             continue

@@ -2,11 +2,6 @@
 #pragma once
 #include "../common.cuh"
 
-// A product that no sum is fused with: coordinates are rounded as the formula rounds them, and so a bin has the same
-// pixels and samples on every device.
-__device__ float times(float a, float b) { return __fmul_rn(a, b); }
-__device__ double times(double a, double b) { return __dmul_rn(a, b); }
-
 // x as a whole number in [0, last], rounded down; 0 for NaN.
 __device__ int limited(T x, int last) { return x > 0 ? (x < last ? (int)x : last) : 0; }
 

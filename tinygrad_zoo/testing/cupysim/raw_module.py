@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,9 +25,9 @@ import numpy as np
 from .device_array import ndarray
 
 HEADER = Path(__file__).parent / "emulation" / "cuda_on_cpu.h"
-FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w")
+FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w")  # compiling costs more than running
 CANARY = 256  # bytes before and behind every array that must come back as they were
-WORKERS = 1
+SLOT = 16  # an argument begins at a multiple of so many bytes
 
 _seed = 0
 
@@ -79,26 +81,30 @@ class RawKernel:
         values = []
         for i, a in enumerate(args):
             if isinstance(a, ndarray):
-                memory = guarded.setdefault((a.data.ptr, a.nbytes), Guarded(self._name, i, a))
-                values.append(np.array(memory.address, np.uint64))
+                copy = guarded.setdefault((a.data.ptr, a.nbytes), Guarded(self._name, i, a))
+                values.append(copy.address.to_bytes(8, sys.byteorder))
             else:
                 values.append(self._scalar(i, a))
+        count = len(values)
+        slots = [value.ljust(-(-len(value) // SLOT) * SLOT) for value in values]
+        memory = ctypes.create_string_buffer(b"".join(slots))
+        starts = itertools.accumulate(map(len, slots[:-1]), initial=ctypes.addressof(memory))
         sizes = (ctypes.c_uint * 6)(*(*grid, 1, 1)[:3], *(*block, 1, 1)[:3])
-        places = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
-        widths = (ctypes.c_size_t * len(values))(*[value.itemsize for value in values])
+        places = (ctypes.c_void_p * count)(*starts)
+        widths = (ctypes.c_size_t * count)(*map(len, values))
         wrong = self._function(
-            sizes, ctypes.c_size_t(shared_mem), places, widths, ctypes.c_size_t(len(values)), WORKERS, _seed
+            sizes, ctypes.c_size_t(shared_mem), places, widths, ctypes.c_size_t(count), ctypes.c_uint(_seed)
         )
         if wrong:
             raise RuntimeError(f"{self._name}: {wrong.decode()}")
-        for memory in guarded.values():
-            memory.give_back()
+        for copy in guarded.values():
+            copy.give_back()
 
-    def _scalar(self, i: int, value: Any) -> Any:
+    def _scalar(self, i: int, value: Any) -> bytes:
         if not isinstance(value, np.generic):
             what = "a host array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
             raise TypeError(f"{self._name}: argument {i} is {what}; expected a device array, np.int32(...) or the like")
-        return np.asarray(value)
+        return value.tobytes()
 
 
 class Guarded:
@@ -110,19 +116,19 @@ class Guarded:
         self._what, self._array = f"{kernel}: argument {i}", array
         size = array.nbytes
         memory = np.full(2 * CANARY + size + 16, 0xFF, np.uint8)
-        start = CANARY + -(memory.ctypes.data + CANARY) % 16
-        self._memory, self._inside = memory, slice(start, start + size)
-        memory[self._inside] = array._values.reshape(-1).view(np.uint8)
-        self.address: int = memory.ctypes.data + start
+        address: int = memory.__array_interface__["data"][0]
+        start = CANARY + -(address + CANARY) % 16
+        self._memory, self._start, self._end = memory, start, start + size
+        memory[start : self._end] = array._values.reshape(-1).view(np.uint8)
+        self.address = address + start
 
     def give_back(self) -> None:
         """Copy what was written, if nothing was written outside."""
-        outside = self._memory.copy()
-        outside[self._inside] = 0xFF
-        if (outside != 0xFF).any():
+        outside = self._memory[: self._start], self._memory[self._end :]
+        if any(canary.tobytes().strip(b"\xff") for canary in outside):
             raise RuntimeError(f"{self._what}: the kernel wrote outside of its {self._array.nbytes} bytes")
-        made, values = self._memory[self._inside], self._array._values
-        if not np.array_equal(made, values.reshape(-1).view(np.uint8)):  # what was only read may be read-only
+        made, values = self._memory[self._start : self._end], self._array._values
+        if made.tobytes() != values.tobytes():  # what was only read may be read-only
             values[...] = made.view(values.dtype).reshape(values.shape)
 
 

@@ -1,21 +1,16 @@
 // Runs the kernels of a .cu file on the CPU: g++ -x c++ -include cuda_on_cpu.h FILE.cu
 //
-// Every CUDA thread is a fiber. The blocks of a grid are shared out to threads of the system; within a block one fiber
-// runs at a time, and gives way at barriers and warp collectives only. The schedule is adversarial: a warp runs as far as
-// it can before the next one begins, and `seed` shuffles warps and lanes, so that a missing barrier shows. Shared memory
-// starts as NaN. What is undefined on a GPU is an error here: a barrier that not all threads reach, a warp collective whose
-// lanes disagree about it, a lane outside of its own mask.
+// Every CUDA thread is a fiber. One runs at a time, and gives way at barriers and warp collectives only. The schedule
+// is adversarial: a warp runs as far as it can before the next one begins, and `seed` shuffles warps and lanes, so that a
+// missing barrier shows. Shared memory starts as NaN. What is undefined on a GPU is an error here: a barrier that not all
+// threads reach, a warp collective whose lanes disagree about it, a lane outside of its own mask.
 #pragma once
-#include <atomic>
 #include <math.h>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <mutex>
-#include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -53,7 +48,8 @@ constexpr size_t STACK = 64 * 1024;
 enum State : uint8_t { READY, AT_BARRIER, AT_COLLECTIVE, DONE };
 
 struct Fiber {
-  void* stack_pointer;
+  void* stack_pointer;  // null before it begins
+  int stack;
   uint3 index;
   int lane, warp;
   State state;
@@ -71,6 +67,7 @@ struct Block {
   Warp warps[MOST_THREADS / LANES];
   void* scheduler;  // its stack pointer
   char* stacks = static_cast<char*>(aligned_alloc(4096, STACK * MOST_THREADS));
+  int unused[MOST_THREADS], stacks_left;  // the last is taken next: threads that never wait share one, in the caches
   int threads, current;
   void (*body)(void*);
   void* arguments;
@@ -210,7 +207,11 @@ struct Collective {
 inline void prepare_fiber(int i) {
   Fiber& fiber = block->fibers[i];
   fiber.index = {i % block_size.x, i / block_size.x % block_size.y, i / (block_size.x * block_size.y)};
-  fiber.lane = i % LANES, fiber.warp = i / LANES, fiber.state = READY;
+  fiber.lane = i % LANES, fiber.warp = i / LANES, fiber.state = READY, fiber.stack_pointer = nullptr;
+}
+
+inline void give_stack(Fiber& fiber) {
+  int i = fiber.stack = block->unused[--block->stacks_left];
   // Stacks that began at equal distances would all lie in the same few lines of the caches.
   void** stack = reinterpret_cast<void**>(block->stacks + STACK * (i + 1) - i * 576 % 16384);
 #if defined(__x86_64__)
@@ -240,7 +241,8 @@ inline std::vector<int> warp_order(int warps, unsigned seed) {
 inline void run_block(unsigned seed) {
   Block& b = *block;
   b.error = nullptr, b.unwinding = false, b.serial++;
-  for (int i = 0; i < b.threads; i++) prepare_fiber(i);
+  for (int i = 0; i < b.threads; i++) prepare_fiber(i), b.unused[i] = b.threads - 1 - i;
+  b.stacks_left = b.threads;
   int warps = (b.threads + LANES - 1) / LANES;
   for (int w = 0; w < warps; w++) b.warps[w].arrived = b.warps[w].generation = 0;
   std::vector<int> order = warp_order(warps, seed);
@@ -253,8 +255,11 @@ inline void run_block(unsigned seed) {
         for (int j = 0; j < LANES; j++) {
           int i = w * LANES + (j * stride & (LANES - 1));
           if (i >= b.threads || b.fibers[i].state != READY) continue;
-          b.current = i, thread_index = b.fibers[i].index;
-          cuda_on_cpu_switch(&b.scheduler, b.fibers[i].stack_pointer);
+          Fiber& fiber = b.fibers[i];
+          if (!fiber.stack_pointer) give_stack(fiber);
+          b.current = i, thread_index = fiber.index;
+          cuda_on_cpu_switch(&b.scheduler, fiber.stack_pointer);
+          if (fiber.state == DONE) b.unused[b.stacks_left++] = fiber.stack;
           ran = again = true;
         }
       }
@@ -283,48 +288,49 @@ void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
   kernel(*static_cast<std::decay_t<A>*>(arguments[I])...);
 }
 
-// Runs the grid; returns what went wrong, or nothing. `sizes` are those of the arguments, in bytes.
-template <class... A>
-std::string launch(void (*kernel)(A...), dim3 grid, dim3 threads, size_t shared, void** arguments, const size_t* sizes,
-                   size_t count, int workers, unsigned seed) {
-  size_t expected[] = {sizeof(std::decay_t<A>)..., 0};
-  if (count != sizeof...(A))
-    return "it takes " + std::to_string(sizeof...(A)) + " arguments, got " + std::to_string(count);
-  for (size_t i = 0; i < count; i++)
-    if (sizes[i] != expected[i])
-      return "argument " + std::to_string(i) + " has " + std::to_string(expected[i]) + " bytes, got one of " +
-             std::to_string(sizes[i]);
+inline thread_local char error[200];
+
+// Runs the grid; returns what went wrong, or null.
+inline const char* run_grid(void (*body)(void*), void* arguments, dim3 grid, dim3 threads, size_t shared,
+                            unsigned seed) {
   size_t size = size_t(threads.x) * threads.y * threads.z, total = size_t(grid.x) * grid.y * grid.z;
   if (!size || size > MOST_THREADS) return "a block has 1 to 1024 threads";
   if (grid.y > 65535 || grid.z > 65535) return "a grid has at most 65535 blocks in y and in z";
-
-  struct Call { void (*kernel)(A...); void** arguments; } made{kernel, arguments};
-  std::atomic<size_t> next{0};
-  std::string error;
-  std::mutex writing;
-  auto work = [&] {
-    static thread_local std::unique_ptr<Block> memory = std::make_unique<Block>();
-    block = memory.get(), block_size = threads, grid_size = grid;
-    block->threads = int(size), block->arguments = &made;
-    block->body = [](void* given) {
-      Call* c = static_cast<Call*>(given);
-      call(c->kernel, c->arguments, std::index_sequence_for<A...>{});
-    };
-    for (size_t i; (i = next++) < total;) {
-      block_index = {unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / (size_t(grid.x) * grid.y))};
-      block->shared.assign(shared + 16, 0xFF);
-      run_block(seed > 1 ? seed + unsigned(i) : seed);
-      if (!block->error) continue;
-      std::lock_guard lock(writing);
-      if (error.empty()) error = std::string(block->error) + " (block " + std::to_string(i) + ")";
-      next = total;
+  static thread_local Block memory;
+  block = &memory, block_size = threads, grid_size = grid;
+  block->threads = int(size), block->arguments = arguments, block->body = body;
+  for (size_t i = 0; i < total; i++) {
+    block_index = {unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / (size_t(grid.x) * grid.y))};
+    block->shared.assign(shared + 16, 0xFF);
+    run_block(seed > 1 ? seed + unsigned(i) : seed);
+    if (block->error) {
+      snprintf(error, sizeof error, "%s (block %zu)", block->error, i);
+      return error;
     }
+  }
+  return nullptr;
+}
+
+// The same, of a kernel; `sizes` are those of the arguments, in bytes.
+template <class... A>
+const char* launch(void (*kernel)(A...), dim3 grid, dim3 threads, size_t shared, void** arguments, const size_t* sizes,
+                   size_t count, unsigned seed) {
+  size_t expected[] = {sizeof(std::decay_t<A>)..., 0};
+  if (count != sizeof...(A)) {
+    snprintf(error, sizeof error, "it takes %zu arguments, got %zu", sizeof...(A), count);
+    return error;
+  }
+  for (size_t i = 0; i < count; i++)
+    if (sizes[i] != expected[i]) {
+      snprintf(error, sizeof error, "argument %zu has %zu bytes, got one of %zu", i, expected[i], sizes[i]);
+      return error;
+    }
+  struct Call { void (*kernel)(A...); void** arguments; } made{kernel, arguments};
+  auto body = [](void* given) {
+    Call* c = static_cast<Call*>(given);
+    call(c->kernel, c->arguments, std::index_sequence_for<A...>{});
   };
-  std::vector<std::thread> helpers;
-  for (int i = 1; i < workers && size_t(i) < total; i++) helpers.emplace_back(work);
-  work();
-  for (std::thread& helper : helpers) helper.join();
-  return error;
+  return run_grid(body, &made, grid, threads, shared, seed);
 }
 
 }  // namespace cuda_on_cpu
@@ -376,7 +382,7 @@ unsigned __match_any_sync(unsigned mask, T value) {
 }
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == mask; }
-inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 template <class T>
 T cuda_on_cpu_atomic_add(T* place, T value) {
@@ -408,9 +414,7 @@ inline float __uint_as_float(unsigned x) { float made; memcpy(&made, &x, 4); ret
 // After each kernel: EXPORTED(name) makes it callable from outside, as extern "C" does for NVRTC.
 #define EXPORTED(kernel)                                                                                              \
   extern "C" const char* cuda_on_cpu_launch_##kernel(const unsigned* sizes, size_t shared, void** arguments,            \
-                                                     const size_t* bytes, size_t count, int workers, unsigned seed) {   \
-    static thread_local std::string error;                                                                              \
-    error = cuda_on_cpu::launch(&kernel, dim3(sizes[0], sizes[1], sizes[2]), dim3(sizes[3], sizes[4], sizes[5]), shared, \
-                                arguments, bytes, count, workers, seed);                                                \
-    return error.empty() ? nullptr : error.c_str();                                                                     \
+                                                     const size_t* bytes, size_t count, unsigned seed) {                \
+    return cuda_on_cpu::launch(&kernel, dim3(sizes[0], sizes[1], sizes[2]), dim3(sizes[3], sizes[4], sizes[5]), shared,  \
+                               arguments, bytes, count, seed);                                                          \
   }

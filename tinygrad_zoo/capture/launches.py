@@ -45,7 +45,9 @@ def planned(call: Call) -> Plan | None:
         one, other = runs
         for i, block in enumerate(extra):
             if _same(one.ready[i], other.ready[i]):
-                block.origin, block.array = "constant", one.ready[i]
+                block.origin = "constant"
+                if not _same(block.array, one.ready[i]):  # else it may be a table that other calls know too
+                    block.array = one.ready[i]
             else:
                 copies += _copy_of(block, i, runs)
     for zeroed in (False, True):

@@ -70,7 +70,7 @@ def _kernels() -> Any:
 def _sum(call: Call) -> Step | None:
     """`sum` and `mean` over neighbouring axes of float32 or float64."""
     x, out = call.inputs[0], call.outputs[0]
-    if not isinstance(x, Ref) or x.dtype not in COMPILED or out.dtype != x.dtype:
+    if not isinstance(x, Ref) or x.dtype not in COMPILED or out.dtype != x.dtype or not x.shape:
         return None
     axis = call.settings["axis"]
     axes = range(len(x.shape)) if axis is None else sorted(a % len(x.shape) for a in np.atleast_1d(axis).tolist())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CaptureError
+from ..grad_mode import state
 from ..kernels import threads
 from ..kernels.machine import Program as Table
 from ..kernels.machine import machine
@@ -51,6 +52,10 @@ class Bound:
         if key not in self._tensors:
             self._tensors[key] = wrap(Tensor, self.array(ref))
         return self._tensors[key]
+
+    def __contains__(self, x: Tensor) -> bool:
+        """Whether a Tensor is one of a value."""
+        return any(x is tensor for tensor in self._tensors.values())
 
     def cell(self, cell: Cell) -> list[Any]:
         return self.cells.setdefault(cell, [None])
@@ -117,7 +122,22 @@ class Python(Step):
             ask()
             store(forward(*values, **settings))
 
+        return _in_precision(call.precision, run)
+
+
+def _in_precision(precision: Any, run: Action) -> Action:
+    """`run` under the `autocast` under which it was recorded."""
+    if precision is None:
         return run
+
+    def inside() -> None:
+        outer, state.precision = state.precision, precision
+        try:
+            run()
+        finally:
+            state.precision = outer
+
+    return inside
 
 
 def _asking(values: list[Any], settings: dict[str, Any], bound: Bound) -> Action:
@@ -167,7 +187,7 @@ def _storing(call: Call | Pull, bound: Bound) -> Callable[[Any], None]:
         (only,) = places
 
         def store(result: Any) -> None:
-            put(only, result)
+            put(only, result[0] if isinstance(result, tuple) else result)
 
     else:
 
@@ -211,7 +231,7 @@ class Rule(Step):
             ask()
             store(op.vjp(g, out, *inputs, needs=needs, **settings))
 
-        return run
+        return _in_precision(pull.precision, run)
 
 
 class Drawing(Step):
@@ -264,7 +284,8 @@ class Outside(Step):
         yield from (ref for _, ref in self.effect.grads if ref is not None)
 
     def writes(self) -> Iterator[Ref]:
-        return iter(self.effect.outputs)
+        yield from self.effect.outputs
+        yield from (ref for _, ref in self.effect.new_grads)
 
     def action(self, bound: Bound) -> Action:
         effect = self.effect
@@ -273,11 +294,19 @@ class Outside(Step):
         args, kwargs = mapped((effect.args, effect.kwargs), lambda x: change(x) if isinstance(x, Marked) else x)
         grads = [(x, None if ref is None else bound.tensor(ref)) for x, ref in effect.grads]
         places = [bound.array(x) for x in effect.outputs]
+        moved = [(x, bound.array(ref)) for x, ref in effect.new_grads]
+        shown = [x for _, x in grads if x is not None]
+        mapped((args, kwargs), lambda x: shown.append(x) if isinstance(x, Tensor) and x.node is None else None)
+        inner = [(x, x._data) for x in shown if x in bound]
 
         def run() -> None:
+            for x, array in inner:  # an effect may have given it another one
+                x._data = array
             for x, grad in grads:
                 x._grad = grad
             result = function(*args, **kwargs)
+            for x, place in moved:
+                place[...] = x._grad._data
             if places:
                 several = result if isinstance(result, tuple) else (result,)
                 for place, value in zip(places, (x for x in several if isinstance(x, Tensor)), strict=True):

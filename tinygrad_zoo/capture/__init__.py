@@ -117,7 +117,9 @@ class Captured(Generic[P, R]):
         left = iter(copies)
         if copies:
             args, kwargs = mapped((args, kwargs), lambda x: next(left))
-        return Recorder(copies, before, self.function, snapshots), args, kwargs
+        recorder = Recorder(copies, before, self.function, snapshots)
+        mapped((args, kwargs), recorder.watch, (np.random.Generator,))
+        return recorder, args, kwargs
 
     def _check(self, kind: _Kind, replay: Replay, given: list[Any], args: Any, kwargs: Any) -> R:
         """Run eagerly, and see that the replay would have given the same."""

@@ -63,7 +63,9 @@ def _shape_of(entry: Entry) -> Any:
             return {k: plain(v) for k, v in x.items()}
         if isinstance(x, np.ndarray):
             return x.shape, x.tobytes()
-        return x if isinstance(x, (int, float, str, bool, type(None), slice, np.dtype, np.generic)) else id(x)
+        if isinstance(x, (float, np.generic, slice)):
+            return repr(x)
+        return x if isinstance(x, (int, str, type(None), np.dtype)) else id(x)
 
     outputs = plain(entry.outputs)
     if isinstance(entry, Call):

@@ -262,6 +262,7 @@ class Recorder:
         if before is not None and before.around is not None:
             self.changing = before.around.changed()
         self.around: Surroundings | None = Surroundings(function)
+        self.called: list[Callable[..., Any]] = []  # what replays call too: effects, draws, numbers asked anew
         self._generators = {id(g): g for g in self.around.generators} | ({} if before is None else before._generators)
         self._drawn = self._states()
         self.inside = 0  # an effect
@@ -401,16 +402,22 @@ class Recorder:
     def _states(self) -> list[str]:
         return drawn(list(self._generators.values()))
 
+    def watch(self, x: Any) -> None:
+        """See that nobody but `draw` uses an argument that is a generator."""
+        if isinstance(x, np.random.Generator):
+            self._generators[id(x)] = x
+            self._drawn = self._states()
+
     def _drew(self, rng: Any = None) -> None:
         """Numbers were drawn where a replay draws them too; until now, by nobody else."""
         self.check_draws()
         if isinstance(rng, np.random.Generator):
             self._generators[id(rng)] = rng
 
-    def check_draws(self) -> None:
+    def check_draws(self, line: str = "") -> None:
         if self._drawn != self._states():
             raise CaptureError(
-                f"capture: the step, before {user_line()}, draws numbers itself, which a replay would not do again: let "
+                f"capture: the step draws numbers itself, before {line or user_line()}, which a replay would not do again: let "
                 "tinygrad_zoo.randn(..., rng=rng), tinygrad_zoo.draw_key(rng) and such draw them, or pass them as an argument"
             )
 
@@ -423,7 +430,7 @@ class Recorder:
                 "tensor, or in a function of its own decorated with tinygrad_zoo.effect"
             )
         moved, self.around = self.around.moved, Surroundings(self.function)
-        self.around.moved = moved
+        self.around.moved = moved.union(*(Surroundings(f).places() for f in self.called))
 
     def hand_back(self, given: Sequence[Any]) -> None:
         """The gradients of the arguments to those that they were copied from."""
@@ -441,14 +448,19 @@ class Recorder:
         outputs: list[Ref] = []
 
         def note(x: Any) -> Any:
-            array = x._data if isinstance(x, Variable) else x
+            if not isinstance(x, Variable | np.ndarray | np.generic):
+                raise CaptureError(
+                    f"capture: {user_line()} draws {x!r}, a number of Python, which a replay could not change: draw an "
+                    "array, rng.random(1)"
+                )
+            array = x._data if isinstance(x, Variable) else np.asarray(x)
             fresh = array.copy()  # it may be a view of what is written later
             self.kept.append(fresh)
             outputs.append(Ref.of(self._block(fresh, "draw"), fresh))
             return wrap(type(x), fresh) if isinstance(x, Variable) else Guarded(fresh)
 
-        found = np.asarray(found) if isinstance(found, np.generic) else found
-        found = mapped(found, note)
+        self.called.append(values)
+        found = mapped(found, note, (int, float, np.generic))
         self.entries.append(Draw(rng, values, outputs, user_line()))
         return found
 
@@ -456,6 +468,7 @@ class Recorder:
         with self._outside():
             found = Live(number())
         found.number = number
+        self.called.append(number)
         return found
 
     def look(self, number: Live) -> None:
@@ -491,6 +504,7 @@ class Recorder:
         listed = lambda x: list(x) if isinstance(x, Iterator) else x  # what is gone through once can't be given again
         args, kwargs = tuple(map(listed, args)), {name: listed(x) for name, x in kwargs.items()}
         args, kwargs = self.opened((args, kwargs))
+        self.called.append(function)
         marked = mapped((args, kwargs), note)
         grads = self.grads()
         self._drew()
@@ -594,7 +608,7 @@ class Recorder:
         jit.watch(None)
         state.observer = state.recorder = state.node = None
         if kind is None:
-            self.check_draws()
+            self.check_draws("its end")
 
 
 class _Outside:
@@ -625,7 +639,7 @@ class Guarded:
     def __getattr__(self, name: str) -> Any:
         if name in Guarded.shown:
             return getattr(self._guarded, name)
-        if name in vars(np.ndarray) or name in ("__array_interface__", "__array_struct__"):
+        if name in vars(np.ndarray):
             self._refuse()
         raise AttributeError(name)
 
@@ -643,9 +657,9 @@ class Guarded:
 
 def _guard() -> None:
     """All operators of an array are refused."""
-    for name in vars(np.ndarray):
+    for name, method in vars(np.ndarray).items():
         if name.startswith("__") and name not in vars(Guarded) and name not in vars(object):
-            setattr(Guarded, name, Guarded._refuse)
+            setattr(Guarded, name, Guarded._refuse if callable(method) else property(Guarded._refuse))
     for name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__repr__", "__str__", "__format__"):
         setattr(Guarded, name, Guarded._refuse)
 

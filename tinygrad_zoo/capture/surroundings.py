@@ -63,6 +63,7 @@ class Surroundings:
         if isinstance(x, np.random.Generator):
             self.generators.append(x)
         elif _watched(x):
+            self._told.append((vars(x), len, len(vars(x)), f"the number of attributes of {name}"))
             for key in list(vars(x)):
                 self._place(vars(x), key, f"{name}.{key}", self._told)
         elif isinstance(x, dict | list | tuple):
@@ -75,6 +76,10 @@ class Surroundings:
             ours = _ours(type(x).__module__)
             for key in [k for k, v in vars(x).items() if (_watched(v) if ours else k in self._names)][:_MOST]:
                 self._place(vars(x), key, f"{name}.{key}", where)
+
+    def places(self) -> set[tuple[int, Any]]:
+        """All of them, by holder and key."""
+        return {(id(holder), key) for holder, key, _, _ in (*self._open, *self._told)}
 
     def changed(self, plain: bool = False) -> str | None:
         """The name of what is no longer as it was; None: all is. With `plain`, Tensors and modules don't count."""

@@ -71,12 +71,13 @@ def test_train_takes_every_setting(tiny: None, capsys: pytest.CaptureFixture[str
 
 
 def test_train_captured(tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["train", "tiny", "--quiet", "--out", "eager"]) == 0
+    arguments = ["train", "tiny", "--quiet", "--device", "cpu"]
+    assert cli.main([*arguments, "--out", "eager"]) == 0
     assert " native steps, " not in capsys.readouterr().out
-    assert cli.main(["train", "tiny", "--quiet", "--out", "captured", "--capture"]) == 0
+    assert cli.main([*arguments, "--out", "captured", "--capture"]) == 0
     assert " native steps, " in capsys.readouterr().out
     assert Path("eager/config.json").read_bytes() == Path("captured/config.json").read_bytes()
-    assert cli.main(["train", "tiny", "--quiet", "--out", "captured", "--resume"]) == 0  # it is no other run
+    assert cli.main([*arguments, "--out", "captured", "--resume"]) == 0  # it is no other run
 
 
 @pytest.mark.parametrize(

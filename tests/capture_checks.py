@@ -105,23 +105,28 @@ def _worst(x: Any, y: Any) -> str:
 
 
 def captured_as_eager(
-    step: Callable[..., Any], recorded: Sequence[Any], replayed: Iterable[Sequence[Any]], rtol: float = 0.0
+    step: Callable[..., Any],
+    recorded: Sequence[Any],
+    replayed: Iterable[Sequence[Any]],
+    rtol: float = 0.0,
+    eager: Callable[..., Any] | None = None,
 ) -> tuple[str | None, Captured[..., Any]]:
-    """Captured on arrays `recorded`, twice the same, then replayed on others: what is not as eagerly, or None.
+    """Captured on arrays `recorded`, twice the same, then replayed on others: what is not as eagerly, or None. `eager`
+    is the step with random numbers of its own.
 
     The same values twice are hardest: what depends on values then looks as if it did not. Memory between the values is
     watched, and no two values may share it while they live.
     """
-    captured = tz.capture(step)
+    captured, eager = tz.capture(step), eager or step
     for _ in range(2):
-        if (said := unlike(captured(*fresh(recorded)), step(*fresh(recorded)), rtol)) is not None:
+        if (said := unlike(captured(*fresh(recorded)), eager(*fresh(recorded)), rtol)) is not None:
             return f"while recording: {said}", captured
     canaries = None
     for arrays in replayed:
         if canaries is None and captured.counts["programs"]:
             kind = next(iter(captured._known.values()))
             canaries = Canaries(kind.replays[0])
-        said = unlike(captured(*fresh(arrays)), step(*fresh(arrays)), rtol)
+        said = unlike(captured(*fresh(arrays)), eager(*fresh(arrays)), rtol)
         if said is not None:
             return said, captured
     if canaries is not None and (gone := canaries.touched()):

@@ -31,7 +31,7 @@ def lowered(call: Call, before: Call) -> Step | None:
         made = instruction(call)
     if made is not None:
         return made
-    if any(isinstance(x, Live) for x in (*call.inputs, *call.settings.values())):
+    if any(isinstance(x, Live | Cell) for x in (*call.inputs, *call.settings.values())):
         return None  # a launch has the number of the recording
     if call.plan is not None and all(map(same_numbers, call.launches, before.launches)):
         return Kernels(call)

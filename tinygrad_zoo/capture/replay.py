@@ -73,10 +73,20 @@ class Replay:
                 spans.append((start, len(bound.table.rows)))
                 self._leaders.append(step)
         bound.table.ready()
-        run = bound.table.run
         for link in bound.links:
             link()
-        return [(lambda first=span[0], last=span[1]: run(first, last)) if isinstance(span, tuple) else span for span in spans]
+        return [self._native(*span) if isinstance(span, tuple) else span for span in spans]
+
+    def _native(self, first: int, last: int) -> Callable[[], None]:
+        run = self.bound.table.run
+
+        def launch() -> None:
+            try:
+                run(first, last)
+            except IndexError:
+                raise IndexingError("capture: an index or a class of this call's arguments is out of range") from None
+
+        return launch
 
     def fits(self) -> bool:
         """Whether all that the step looks at besides values is as it was recorded."""
@@ -112,9 +122,6 @@ class Replay:
             slot[0] = number()
         for action in self._actions:
             action()
-        if self.bound.wrong[0]:
-            self.bound.wrong[0] = 0
-            raise IndexingError("capture: an index or a class of this call's arguments is out of range")
         for x, grad, array in self._grads:
             x._grad = grad
             if grad is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CaptureError
+from ..errors import CaptureError, TinygradZooError
 from ..grad_mode import state
 from ..kernels import threads
 from ..kernels.machine import Program as Table
@@ -33,7 +33,7 @@ class Bound:
         self.cells: dict[Cell, list[Any]] = {}
         self.asked: list[tuple[Callable[[], float], Array]] = []  # numbers that are asked anew, and where they go
         self.links: list[Action] = []  # what is left to do when all launches have their place
-        self.wrong = np.zeros(1, np.int64)  # counts indices that are out of range
+        self.wrong = self.table.failed[1:]  # counts indices that are out of range
         self._tensors: dict[Any, Tensor] = {}
 
     def array(self, ref: Ref) -> Array:
@@ -120,7 +120,11 @@ class Python(Step):
 
         def run() -> None:
             ask()
-            store(forward(*values, **settings))
+            try:
+                result = forward(*values, **settings)
+            except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError, TinygradZooError) as error:
+                raise call.op.signature.explain(values, settings, error) from error
+            store(result)
 
         return _in_precision(call.precision, run)
 

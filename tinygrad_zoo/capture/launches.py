@@ -37,30 +37,33 @@ def planned(call: Call) -> Plan | None:
     if _has_addresses(call) or _checks_indices(call):
         return None
     extra = _extra(call)
-    copies: list[tuple[Ref, Ref]] = []
     runs = [_Invented(call, 0), _Invented(call, 1)]
     for seed in range(2, 8):
         if not runs[1].varies(runs[0]):  # few integers may be the same by chance
             runs[1] = _Invented(call, seed)
+    one, other = runs
     if not all(run.succeeded and run.like(call) for run in runs):
         return None
-    if any(block.array.dtype.kind in "iu" for block in extra) or not _gives(call, extra, [], 0xFF):
-        one, other = runs
-        for i, block in enumerate(extra):
-            if _same(one.ready[i], other.ready[i]):
-                if not other.varies(one):
-                    return None  # or it may have come from values
+    ready = {block: one.ready[i] for i, block in enumerate(extra)}
+    tables = {block for i, block in enumerate(extra) if _same(one.ready[i], other.ready[i])}
+    if tables and not other.varies(one):
+        return None  # or they may have come from values
+    copies = [pair for i, block in enumerate(extra) if block not in tables for pair in _copy_of(block, i, runs)]
+    written: set[Block] = set()  # no tables: the launches write there
+    for poison in ("other values", "NaN", "zeros"):
+        if poison == "NaN" and any(block.array.dtype.kind != "f" for block in written):
+            continue  # perhaps a place where a kernel goes
+        working = {b for b in extra if b not in tables}
+        empty = written | {b for b in working if poison == "zeros" and b.array.dtype.kind == "f"}
+        begun = {b: ready[b] for b in extra if b not in empty}
+        found = _after(call, begun, empty, copies, 0 if poison == "zeros" else 0xFF)
+        written |= {b for b in tables if b in found and not _same(found[b], ready[b])}
+        if not any(b in found for b in written) and _gives(call, found):
+            for block in tables - written:
                 block.origin = "constant"
-                if not _same(block.array, one.ready[i]):  # else it may be a table that other calls know too
-                    block.array = one.ready[i]
-            else:
-                copies += _copy_of(block, i, runs)
-    working = [b for b in extra if b.origin == "scratch"]
-    # Integers may be places that kernels go to: those of other inputs stand for poison.
-    ready = {b: runs[0].ready[i] for i, b in enumerate(extra) if b.array.dtype.kind in "iu"}
-    for zeroed in (False, True):
-        if _gives(call, working, copies, 0 if zeroed else 0xFF, ready):
-            return Plan(zeroed, copies)
+                if not _same(block.array, ready[block]):  # else it may be a table that other calls know too
+                    block.array = ready[block]
+            return Plan(poison == "zeros", copies)
     return None
 
 
@@ -206,26 +209,26 @@ def _same(x: Array, y: Array) -> bool:
     return x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
 
 
-def _gives(
-    call: Call,
-    working: list[Block],
-    copies: list[tuple[Ref, Ref]],
-    fill: int,
-    ready: dict[Block, Array] | None = None,
-) -> bool:
-    """Whether the launches give the results of the call, where working memory and results begin as `fill`, or as what
-    is `ready`."""
-    outputs = [x for x in call.outputs if x is not None]
-    fresh = {x.block for x in outputs} | set(working)
-    memory = {block: np.full(block.array.nbytes, fill, np.uint8) for block in fresh}
-    for block, array in (ready or {}).items():
-        if block in memory:
-            _array(Ref.of(block, block.array), memory)[...] = array
+def _after(
+    call: Call, begun: dict[Block, Array], empty: set[Block], copies: list[tuple[Ref, Ref]], fill: int
+) -> dict[Block, Array]:
+    """What the launches leave in memory that began as `begun`, and as `fill` where it is `empty`, or holds results."""
+    results = {x.block for x in call.outputs if x is not None}
+    memory = {block: np.full(block.array.nbytes, fill, np.uint8) for block in (*results, *empty, *begun)}
+    for block, array in begun.items():
+        _array(Ref.of(block, block.array), memory)[...] = array
     for source, target in copies:
         _array(target, memory)[...] = _array(source, memory)
     for launch in call.launches:
         launch.kernel[launch.dtype, launch.parts](*(_array(x, memory) for x in launch.arguments))
-    return all(_array(x, memory).tobytes() == _array(x, {}).tobytes() for x in outputs)
+    whole = {block: _array(Ref.of(block, block.array), memory) for block in begun}
+    return whole | {block: memory[block] for block in results}
+
+
+def _gives(call: Call, found: dict[Block, Array]) -> bool:
+    """Whether the memory of the results holds what was recorded."""
+    outputs = [x for x in call.outputs if x is not None]
+    return all(_array(x, found).tobytes() == _array(x, {}).tobytes() for x in outputs)
 
 
 def _array(x: Any, memory: dict[Block, Array]) -> Any:

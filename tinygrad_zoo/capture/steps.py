@@ -177,7 +177,9 @@ def _storing(call: Call | Pull, bound: Bound) -> Callable[[Any], None]:
     line = call.line
 
     def put(place: Any, value: Any) -> None:
-        if isinstance(place, list):
+        if isinstance(place, list) and isinstance(place[0], np.ndarray):
+            place[0][...] = value  # where a launch reads it
+        elif isinstance(place, list):
             place[0] = value
         elif place is not None:
             if np.shape(value) != place.shape:

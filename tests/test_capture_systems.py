@@ -9,6 +9,7 @@ against another one.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,13 @@ EXACT = {
 # How far one step may be off, of the largest entry of a parameter, and of a metric or 1.
 OFF = 5e-6, 1e-6
 LARGER = {
-    "mutual_information": (1e-2, 1e-4),  # one gradient is 0 but for rounding, which Adam divides by; exp of estimates
+    "mutual_information": (5e-6, 1e-4),  # exp of estimates
     "earth_mover": (5e-6, 5e-6),  # a difference of bounds
     "wgan_clip": (5e-6, 5e-6),  # a difference of means
-    "glow": (5e-6, 5e-6),  # a sum of 784 logarithms
+    "glow": (5e-6, 1e-5),  # a sum of many logarithms of scales
 }
+# Biases that InfoNCE does not depend on: their gradients are 0 but for rounding, by whose size Adam divides it.
+ROUNDING, OF_ROUNDING = re.compile(r"infonce_\d+\.h\.4\.bias"), 1e-2
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +77,8 @@ def test_captured_steps_are_those_of_eager_training(recipe: Recipe[Any, Any]) ->
             assert here <= (0 if exact else of_metrics), f"{name} after {eager.step} steps: off by {here:.1e}"
         theirs = eager.model.state_dict()
         for name, array in state.model.state_dict().items():
-            here = off(array, theirs[name])
-            assert here <= (0 if exact else of_parameters), f"{name} after {eager.step} steps: off by {here:.1e}"
+            here, most = off(array, theirs[name]), OF_ROUNDING if ROUNDING.fullmatch(name) else of_parameters
+            assert here <= (0 if exact else most), f"{name} after {eager.step} steps: off by {here:.1e}"
         assert state.rng.bit_generator.state == eager.rng.bit_generator.state
         if not exact:
             Saved.of(eager).restore(state)

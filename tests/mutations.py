@@ -394,7 +394,7 @@ MUTATIONS = [
     M("M2", "ops/surrogates.py", "take_along_axis(input, target[:, None], axis=1).mean()", "input.max(axis=1).mean()",
       "test_surrogates.py::test_of_hard_probabilities_they_are_the_metrics"),
     M("M2", "models/surrogates/smooth_f1.py",
-      "second = SmoothF1Loss() if state.step >= state.config.warmup else BCEWithLogitsLoss()",
+      "second = SmoothF1Loss() if is_warm(state) else BCEWithLogitsLoss()",
       "second = BCEWithLogitsLoss()", "test_surrogates.py::test_smooth_f1_after_cross_entropy_raises_it"),
     # ---- M3
     M("M3", "metrics.py", "(found & most).total()", "sum(c for gram, c in found.items() if gram in most)",

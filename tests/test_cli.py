@@ -70,6 +70,16 @@ def test_train_takes_every_setting(tiny: None, capsys: pytest.CaptureFixture[str
     assert cli.main([*arguments, "--set", "lr=0.1", "--set", "note=a=b", "--resume"]) == 0
 
 
+def test_train_captured(tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "tiny", "--quiet", "--device", "cpu"]
+    assert cli.main([*arguments, "--out", "eager"]) == 0
+    assert " native steps, " not in capsys.readouterr().out
+    assert cli.main([*arguments, "--out", "captured", "--capture"]) == 0
+    assert " native steps, " in capsys.readouterr().out
+    assert Path("eager/config.json").read_bytes() == Path("captured/config.json").read_bytes()
+    assert cli.main([*arguments, "--out", "captured", "--resume"]) == 0  # it is no other run
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -87,6 +97,7 @@ def test_train_takes_every_setting(tiny: None, capsys: pytest.CaptureFixture[str
         (["train", "--all", "--report"], "a report goes to benchmarks/results/: run it in the root of a checkout"),
         (["train", "--all", "--report", "--seed", "1"], "--report trains every seed of a bar: leave out --seed"),
         (["train", "tiny", "--report", "--steps", "3"], "--report is of the recipes as they are: leave out --steps"),
+        (["train", "tiny", "--report", "--capture"], "--report is of the recipes as they are: leave out --capture"),
         (["check", "mull"], "no op 'mull' (did you mean mul?)"),
     ],
 )

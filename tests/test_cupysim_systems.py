@@ -125,7 +125,7 @@ def test_a_system_trains_as_on_numpy_and_its_steps_wait_for_nothing(recipe: Reci
     assert json.loads((run.out / "config.json").read_text("utf-8"))["device"] == "cupysim:0"
 
 
-@pytest.mark.parametrize("recipe", [trained(recipe) for recipe in registered()])
+@pytest.mark.parametrize("recipe", list(registered()), ids=lambda recipe: recipe.name)
 def test_a_system_takes_its_steps_by_cuda_kernels(recipe: Recipe[Any, Any]) -> None:
     """In the emulation, beside the kernels of the CPU; their sums have another order."""
     metrics = []

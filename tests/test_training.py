@@ -21,7 +21,8 @@ import tinygrad_zoo as tz
 from tiny_recipe import STEPS, TINY, Crash, kept, train, with_step
 from tinygrad_zoo import backend
 from tinygrad_zoo.data import batch_indices
-from tinygrad_zoo.errors import CheckpointError, NonFiniteError
+from tinygrad_zoo.errors import CaptureError, CheckpointError, NonFiniteError, UsageError
+from tinygrad_zoo.kernels import jit
 from tinygrad_zoo.recipe import Bar
 from tinygrad_zoo.training import Interrupted, fit, load_checkpoint
 
@@ -305,6 +306,98 @@ def test_state_that_cannot_be_saved_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match=r"extras\.odd\.members: .* not set"):
         train(tmp_path / "run", dataclasses.replace(TINY, build=build))
+
+
+# ---- capture, which is for the CPU
+@pytest.fixture(scope="module")
+def on_the_cpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run there, not captured."""
+    out = tmp_path_factory.mktemp("cpu") / "run"
+    train(out, device="cpu")
+    return out
+
+
+def assert_alike(run: Path, other: Path) -> None:
+    """The same run, to rounding: sums of a captured step are added up in another order."""
+    lines, others = (
+        [json.loads(text) for text in (x / "metrics.jsonl").read_text().splitlines()] for x in (run, other)
+    )
+    assert [line["step"] for line in lines] == [line["step"] for line in others]
+    for line, expected in zip(lines, others, strict=True):
+        assert line == pytest.approx(expected, rel=1e-5)
+    saved, expected = (load_checkpoint(x / "checkpoint.safetensors") for x in (run, other))
+    for name, array in expected.tensors.items():
+        np.testing.assert_allclose(saved.tensors[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
+    assert all(saved.rest[key] == expected.rest[key] for key in ("step", "rng", "schedules", "config"))
+
+
+def test_a_captured_run_is_the_same_and_says_what_it_was(on_the_cpu: Path, tmp_path: Path) -> None:
+    result = train(tmp_path / "run", capture=True, device="cpu")
+    assert_alike(tmp_path / "run", on_the_cpu)
+    assert (tmp_path / "run" / "config.json").read_bytes() == (on_the_cpu / "config.json").read_bytes()
+    program = json.loads((tmp_path / "run" / "result.json").read_text())["program"]
+    assert (program["recorded"], program["replayed"], program["programs"]) == (2, STEPS - 2, 1)
+    assert (program["native"] > 0) == jit.enabled() and program["python"]["Optimizer.step"] == 2
+    python = sum(program["python"].values())
+    assert f"{program['native']} native steps, {python} calls of Python" in result.table()
+    assert "program" not in json.loads((on_the_cpu / "result.json").read_text())
+
+
+@pytest.mark.parametrize("captured", [(False, True), (True, False), (True, True)], ids=str)
+def test_a_run_may_be_captured_from_any_point(captured: tuple[bool, bool], on_the_cpu: Path, tmp_path: Path) -> None:
+    first, then = captured
+    stop = tz.effect(lambda state: os.kill(os.getpid(), signal.SIGINT) if state.step == 6 else None)
+    with pytest.raises(Interrupted, match="stopped after step 7 of 12, checkpoint saved") as stopped:
+        train(
+            tmp_path / "run",
+            with_step(lambda state, batch, metrics: stop(state) or metrics),
+            capture=first,
+            device="cpu",
+        )
+    assert ("--capture" in str(stopped.value)) == first
+    train(tmp_path / "run", resume=True, capture=then, device="cpu")
+    assert_alike(tmp_path / "run", on_the_cpu)
+
+
+def test_a_step_that_cannot_be_captured_names_the_line(tmp_path: Path) -> None:
+    def read(state: Any, batch: Any, metrics: dict[str, Any]) -> dict[str, Any]:
+        return {**metrics, "read": metrics["loss"].item()}
+
+    with pytest.raises(CaptureError, match=r"test_training\.py:\d+ takes a value out of the step by item\(\)"):
+        train(tmp_path / "run", with_step(read), capture=True, device="cpu")
+    counting = with_step(lambda state, batch, metrics: {**metrics, "number": state.step})
+    with pytest.raises(CaptureError, match=r"its result holds the numbers .*'number': \d.*, where they were"):
+        train(tmp_path / "other", counting, capture=True, device="cpu")
+
+
+def test_only_the_cpu_captures(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="capture is for the cpu, and this run is on cupysim:0: leave out --capture"):
+        train(tmp_path / "run", capture=True, device="cupysim")
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_phase_of_a_step_has_a_program(tmp_path: Path) -> None:
+    def scaled(state: Any, batch: Any, metrics: dict[str, Any]) -> dict[str, Any]:
+        return {**metrics, "third": metrics["loss"] * (state.step % 3)}
+
+    recipe = dataclasses.replace(with_step(scaled), phase=lambda state: state.step % 3)
+    for name in ("eager", "captured"):
+        train(tmp_path / name, recipe, capture=name == "captured", device="cpu")
+    assert_alike(tmp_path / "captured", tmp_path / "eager")
+    program = json.loads((tmp_path / "captured" / "result.json").read_text())["program"]
+    assert (program["recorded"], program["replayed"], program["programs"]) == (6, STEPS - 6, 3)
+    with pytest.raises(CaptureError, match="the step does something else in every call"):
+        train(tmp_path / "without", with_step(scaled), capture=True, device="cpu")
+
+
+def test_a_captured_step_that_is_no_longer_finite_is_explained(tmp_path: Path) -> None:
+    def spoil(state: Any, batch: Any, metrics: dict[str, Any]) -> dict[str, Any]:
+        return {**metrics, "loss": tz.log(tz.each_step(lambda: -1.0 if state.step == 8 else 1.0) * tz.ones(()))}
+
+    with pytest.raises(
+        NonFiniteError, match="tiny: loss or a parameter is no longer finite at step 9: forward: log made"
+    ):
+        train(tmp_path / "run", with_step(spoil), capture=True, device="cpu")
 
 
 # ---- stopping

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_zoo import nn, ops, optim, plotting
 from tinygrad_zoo.data import Split
 from tinygrad_zoo.draws import randn
+from tinygrad_zoo.grad_mode import each_step, effect
 from tinygrad_zoo.recipe import Bar, Batch, Config, Parts, Recipe, State
 from tinygrad_zoo.tensor import Tensor, tensor
 from tinygrad_zoo.training import fit
@@ -35,7 +36,9 @@ class Average:
     def __init__(self) -> None:
         self.mean, self.seen, self.last = np.float32(0), (0, "steps"), {0: np.zeros(2), 1: np.zeros(())}
 
-    def add(self, loss: float) -> None:
+    @effect
+    def add(self, mean: Tensor) -> None:
+        loss = mean.item()
         self.mean = np.float32(0.9) * self.mean + np.float32(0.1) * np.float32(loss)
         self.seen = (self.seen[0] + 1, self.seen[1])
         self.last = {0: np.array([self.last[0][1], loss]), 1: np.array(loss)}
@@ -76,8 +79,8 @@ def step(state: State[TinyConfig, nn.Sequential], batch: Batch) -> dict[str, Ten
     for optimizer in state.optimizers.values():
         optimizer.step()
     state.schedules["cosine"].step()
-    state.extras["average"].add(loss.item())
-    return {"loss": loss, "lr": state.schedules["cosine"].get_last_lr()[0]}
+    state.extras["average"].add(loss)
+    return {"loss": loss, "lr": each_step(lambda: state.schedules["cosine"].get_last_lr()[0])}
 
 
 def evaluate(state: State[TinyConfig, nn.Sequential]) -> dict[str, float]:

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         help="change a setting of the recipe; may be repeated",
     )
     train.add_argument("--checkpoint-every", type=int, metavar="N", help="steps between checkpoints (default: a 20th)")
+    train.add_argument("--capture", action="store_true", help="record the step and replay it, which takes less time")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(run=_train)
 
@@ -150,7 +151,7 @@ def _train(options: argparse.Namespace) -> int:
 def _report(recipes: Sequence[Any], options: argparse.Namespace) -> int:
     from .training.report import FOLDER, report
 
-    for name in ("out", "steps", "set", "device", "checkpoint_every"):
+    for name in ("out", "steps", "set", "device", "checkpoint_every", "capture"):
         if getattr(options, name):
             raise UsageError(f"--report is of the recipes as they are: leave out --{name.replace('_', '-')}")
     if options.seed:
@@ -182,6 +183,7 @@ def _train_one(recipe: Any, options: argparse.Namespace) -> None:
         device=options.device,
         progress=not options.quiet,
         checkpoint_every=options.checkpoint_every,
+        capture=options.capture,
     )
     print(result.table())
 

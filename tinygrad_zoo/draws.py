@@ -14,6 +14,7 @@ import numpy as np
 from . import backend
 from .creation import floating, like, placed, sizes_of, whole
 from .errors import GradientError, ShapeError, UsageError
+from .grad_mode import state
 from .ops.random import REQUIRED, draw
 from .tensor import Tensor, as_tensor
 
@@ -250,7 +251,11 @@ def _random(
     device: Any,
     requires_grad: Any = False,
 ) -> Tensor:
-    return placed(who, np.array(draw(rng, values, who)), dtype, device, requires_grad)
+    kind = None if dtype is None else backend.real_dtype(dtype, f"{who}: expected a dtype")
+    drawn = draw(rng, lambda rng: np.array(values(rng), kind), who)
+    if state.recorder is None:
+        drawn = drawn.copy()  # a `checkpoint` gives out the same again
+    return placed(who, drawn, None, device, requires_grad)
 
 
 def _whole_numbers(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -33,6 +33,9 @@ class _ThreadState(threading.local):
 state = _ThreadState()
 
 
+touched = [0]  # how often attributes of modules were written: `capture` then looks whether they are as they were
+
+
 class _GradMode:
     enabled: ClassVar[bool]
 
@@ -87,7 +90,8 @@ def observe(observer: Observer) -> Iterator[None]:
 def each_step(number: Callable[[], float]) -> float:
     """`number()`, which `capture` asks anew in every replay: a rate that is annealed, say.
 
-    It is for an op's argument as it is, x * each_step(...): arithmetic of Python on it would be done once.
+    It is for an op's argument or setting as it is, x * each_step(...): arithmetic of Python on it would be done once,
+    and is refused.
     """
     return number() if state.recorder is None else state.recorder.live(number)
 

@@ -17,6 +17,7 @@ from .backend import on_host
 from .errors import ShapeError, UsageError
 from .losses.contrastive import info_nce
 from .tensor import Tensor, as_tensor
+from .variable import looked_at
 
 Axes: TypeAlias = int | tuple[int, ...] | None  # None is all of them
 
@@ -76,9 +77,10 @@ def _densities(who: str, p: Any, q: Any) -> tuple[Tensor, Tensor]:
     """Both as Tensors that broadcast and have no negative entry."""
     p, q = as_tensor(p), as_tensor(q)
     for name, x in (("p", p), ("q", q)):
-        if on_host(x.data) and x.size and x.data.min() < 0:
+        array = looked_at(x)
+        if on_host(array) and x.size and array.min() < 0:
             raise UsageError(
-                f"{who}: expected {name} >= 0, got {x.data.min():g}: of logits write "
+                f"{who}: expected {name} >= 0, got {array.min():g}: of logits write "
                 f"{who}(…, tinygrad_zoo.softmax({name}, axis=-1))"
             )
     if p.ndim and q.ndim and p.shape[-1] != q.shape[-1]:

@@ -14,6 +14,7 @@ import numpy as np
 from . import backend, ops
 from .autograd import Op
 from .errors import DeviceError, DTypeError, GradientError, SharingError, UsageError, require
+from .grad_mode import state
 from .variable import Array, Variable, wrap
 
 # The names of NumPy and of the array API standard for ops that we call otherwise.
@@ -95,8 +96,9 @@ class Interop(Variable):
         if not backend.on_host(self._data):
             device = backend.device_of(self._data)
             raise DeviceError(f"this tensor is on {device}: write tensor.numpy() to copy it to the host")
+        array = self._data if state.recorder is None else state.recorder.read(self, "numpy.asarray()")
         try:
-            return np.array(self._data, dtype=dtype, copy=copy)
+            return np.array(array, dtype=dtype, copy=copy)
         except ValueError as error:
             raise UsageError(f"numpy.asarray: {self._data.dtype} to {dtype} needs a copy: write copy=None") from error
 
@@ -157,7 +159,7 @@ class Interop(Variable):
             raise DeviceError(f"dlpack: this tensor is on device {here}, not {there}: move it with tensor.to(...)")
         if stream is not None and backend.on_host(self._data):
             raise UsageError(f"dlpack: memory of the host has no stream, got stream={stream!r}: write stream=None")
-        array = self._data
+        array = self._data if state.recorder is None else state.recorder.read(self, "DLPack")
         if copy or _is_unreadable(array) or (copy is None and _is_read_only(array)):
             array = _compact(array, copy)
         try:
@@ -186,7 +188,8 @@ class Interop(Variable):
             raise GradientError(
                 f"deepcopy: {self.node.op} made this tensor; only leaves can be copied: .detach() first"
             )
-        made = wrap(type(self), self._data.copy())
+        array = self._data if state.recorder is None else state.recorder.read(self, "copy.deepcopy()")
+        made = wrap(type(self), array.copy())
         made._requires_grad = self._requires_grad
         if self._grad is not None:
             made._grad = self._grad.detach().copy()

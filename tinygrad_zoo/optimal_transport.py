@@ -27,10 +27,11 @@ from .algorithms.optimal_transport import (
     optimality,
     wasserstein_1d,
 )
-from .backend import on_host
+from .backend import on_host, to_device
 from .errors import ShapeError, UsageError
 from .ops.random import REQUIRED, draw, generator
 from .tensor import Tensor, as_tensor, tensor
+from .variable import looked_at
 
 __all__ = [
     "Farkas",
@@ -91,8 +92,9 @@ def sinkhorn(p: Any, q: Any, D: Any, *, epsilon: float, iterations: int = 100, g
             f"sinkhorn: expected epsilon > 0 and iterations >= 1, got {epsilon} and {iterations}; without "
             "regularisation call emd"
         )
-    if on_host(p.data) and on_host(q.data):
-        _check_masses(p.data, q.data)
+    masses = looked_at(p), looked_at(q)
+    if all(map(on_host, masses)):
+        _check_masses(*masses)
     log_p, log_q, scaled = ops.log(p), ops.log(q), cost / epsilon
     v = 0.0 * q if g is None else as_tensor(g) / epsilon  # potentials in units of ε
     if v.shape != q.shape:
@@ -142,8 +144,13 @@ def sliced_wasserstein(
     if p < 1 or n_projections < 1:
         raise UsageError(f"sliced_wasserstein: expected p >= 1 and n_projections >= 1, got {p} and {n_projections}")
     (n, dim), m = x.shape, len(y)
-    normals = draw(generator("sliced_wasserstein", rng), lambda rng: rng.standard_normal((dim, n_projections)))
-    directions = tensor(normals / np.linalg.norm(normals, axis=0), x.dtype, x.device)  # (d, directions)
+
+    def on_sphere(rng: np.random.Generator) -> Any:
+        normals = rng.standard_normal((dim, n_projections))
+        return np.asarray(normals / np.linalg.norm(normals, axis=0), x.dtype)
+
+    drawn = draw(generator("sliced_wasserstein", rng), on_sphere)
+    directions = Tensor(to_device(drawn, x.device))  # (d, directions)
     # Quantiles change at multiples of 1/n and of 1/m; in units of 1/(n m) these are whole.
     ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
     apart = _quantiles(x, directions, (ends - 1) // m) - _quantiles(y, directions, (ends - 1) // n)

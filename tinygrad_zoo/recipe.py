@@ -13,7 +13,7 @@ import math
 import pkgutil
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
@@ -251,6 +251,7 @@ class Recipe(Generic[C, M]):
     - `build(config, data, rng)`: the Parts; initialisers and dropout draw from `rng`.
     - `step(state, batch)`: one update (or several: the optimizers are all in `state`), the batch a tuple of Tensors;
       returns its metrics, `metric` among them, as scalar Tensors or numbers.
+    - `phase(state)`: what `step` decides by beside tensors; `capture` records a program for each. One, as a rule.
     - `evaluate(state)`: the metrics of the test part, the bar's among them; called under no_grad, in eval mode.
     - `baseline(data)`: the name of each baseline and its value of the bar's metric.
     - `figure(state, path)`: draws the PNG; called under no_grad, in eval mode.
@@ -271,6 +272,7 @@ class Recipe(Generic[C, M]):
     baseline: Callable[[Split], Mapping[str, float]]
     bar: Bar
     figure: Callable[[State[C, M], Path], None]
+    phase: Callable[[State[C, M]], Hashable] = lambda state: None
     samples: Callable[[State[C, M]], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:

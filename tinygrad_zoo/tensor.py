@@ -373,17 +373,25 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     >>> tensor([[1.0, 2.0]]).dtype.name, tensor([1]).dtype.name
     ('float32', 'int64')
     """
-    if isinstance(data, Variable):
-        data = data._data
-    elif _holds_tensors(data):
+    if state.recorder is not None and isinstance(data, Variable | np.ndarray):
+        array = _copied_by_ops(data._data if isinstance(data, Variable) else data, dtype, device)
+    elif _holds_tensors(data) and not isinstance(data, Variable):
         raise DTypeError("tensor: a list of Tensors would lose their gradients; write tinygrad_zoo.stack([...])")
-    array = backend.asarray(_native(data), dtype, device)
+    else:
+        array = backend.asarray(_native(data._data if isinstance(data, Variable) else data), dtype, device)
     if requires_grad and array.dtype.kind != "f":
         raise DTypeError(
             f"tensor: requires_grad=True, but only floating-point tensors have gradients, not {array.dtype}: "
             "write dtype='float32', or tensor.to('float32')"
         )
     return Tensor(array, requires_grad)
+
+
+def _copied_by_ops(array: Any, dtype: Any, device: str | None) -> Any:
+    """The copy that `tensor` makes, so that `capture` sees it and a replay makes it too."""
+    copied = ops.copy(Tensor(array))
+    copied = copied if dtype is None else copied.to(dtype)
+    return (copied if device is None else copied.to(device))._data
 
 
 def _holds_tensors(data: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from .autograd import Op, alias, gradients
 from .creation import zeros
 from .errors import DeviceError, DTypeError, ShapeError, UsageError
-from .grad_mode import enable_grad, is_grad_enabled
+from .grad_mode import enable_grad, is_grad_enabled, state
 from .ops import reshape, stack
 from .ops.random import recorded_draws, replayed_draws
 from .tensor import Tensor, as_tensor
@@ -144,7 +144,7 @@ def _direction(who: str, what: str, x: Tensor, name: str, v: Any) -> Any:
 
 
 def _filled(out: Tensor, value: float) -> Tensor:
-    array = out.data.copy()
+    array = out._data.copy()
     array.fill(value)
     return Tensor(array)
 
@@ -220,7 +220,7 @@ def jacobian(function: Callable[..., Any], argnums: Argnums = 0) -> Callable[...
         out, pulled = trace.out, []
         for i in range(out.size):
             unit = _filled(out, 0)
-            unit.data.reshape(-1)[i] = 1
+            unit._data.reshape(-1)[i] = 1
             pulled.append(trace.pull(unit))
         results = [
             reshape(stack(*(row[k] for row in pulled)), shape=out.shape + x.shape)
@@ -270,7 +270,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     tensor([4.])
     """
     _check_function("checkpoint", function)
-    if not is_grad_enabled():
+    if not is_grad_enabled() or state.recorder is not None:  # a replay keeps what lies in its arena anyway
         return function(*args)
     drawn: list[Any] = []
     start = now()

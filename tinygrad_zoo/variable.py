@@ -84,6 +84,11 @@ def data_of(x: Any) -> Any:
     return x._data if state.recorder is None else state.recorder.read(x, "a rule")
 
 
+def looked_at(x: Any) -> Any:
+    """The array of a Tensor, and any other value as it is: for a check of values, which `capture` does not repeat."""
+    return x._data if isinstance(x, Variable) else x
+
+
 def run_hooks(hooks: dict[int, Hook] | None, g: Any) -> Any:
     """`g`, a gradient, after each hook has seen it and may have replaced it."""
     for hook in list(hooks.values()) if hooks else ():
@@ -117,6 +122,8 @@ class Variable:
         self._post_hooks: dict[int, Callable[[Any], None]] | None = None
         self._requires_grad = False
         self.requires_grad = requires_grad
+        if state.recorder is not None:
+            state.recorder.keep(self)
 
     @property
     def data(self) -> Array:
@@ -203,6 +210,7 @@ Variable.result_type = Variable
 def _array(data: Any) -> Array:
     """`data` if a Variable can hold it: an array of real numbers or booleans, not a scalar, not another Variable."""
     if type(data) is not np.ndarray:
+        data = data if state.recorder is None else state.recorder.opened(data)
         array = hasattr(getattr(data, "dtype", None), "kind") and hasattr(data, "shape")
         if not array or isinstance(data, (Variable, np.generic, np.matrix, np.ma.MaskedArray)):
             raise DTypeError(f"Tensor: expected an array, got {type(data).__name__}; write tinygrad_zoo.tensor(...)")

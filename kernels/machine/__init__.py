@@ -37,7 +37,7 @@ class Program:
         self.rows: list[tuple[str, int, list[Any]]] = []  # type of the function, its address, its arguments
         self.keep: list[Any] = []
         self.places: list[list[int]] = []  # of every launch's arguments among its words
-        self.failed = np.zeros(1, np.int64)
+        self.failed = np.zeros(2, np.int64)
 
     def launch(self, kernel: Kernel, dtype: Any, parts: int, arguments: tuple[Any, ...]) -> int:
         """Append a launch of `kernel[dtype, parts](*arguments)`; returns its number."""
@@ -83,15 +83,19 @@ class Program:
             or [(0, 0, 0)],
             np.int64,
         )
-        self._run = machine().run[np.dtype(np.float32), 1]
+        self._run = machine().run[np.dtype(np.float32), 1] if self.rows else None  # where kernels are off there is none
         self._base = self.table.ctypes.data
 
     def run(self, first: int, last: int) -> None:
-        """Launch rows first to last - 1. Raises MemoryError where a kernel could not get the memory it needs."""
+        """Launch rows first to last - 1, all but those after one that counts failed[1] up: an index out of range, for
+        which this raises IndexError. Raises MemoryError where a kernel could not get the memory it needs."""
         self._run(self._base + 24 * first, last - first, self.failed)
         if self.failed[0]:
             self.failed[0] = 0
             raise MemoryError("a kernel of a captured step could not allocate its working memory")
+        if self.failed[1]:
+            self.failed[1] = 0
+            raise IndexError
 
 
 def _words(value: Any, numba_type: Any) -> list[Any]:

@@ -47,11 +47,14 @@ def _launch(context: Any, trampoline: Any, function: Any, arguments: Any) -> Any
 
 @kernel("void(i8, i8, i8[::1])")
 def run(table, count, failed):  # type: ignore[no-untyped-def]
-    """Launches `count` rows of three words; where one fails, failed[0] is its number, counted from 1."""
+    """Launches `count` rows of three words, until one fails: then failed[0] is its number, counted from 1; or until one
+    finds an index out of range: failed[1], which it counts up, is not 0, and kernels after it would go where it says."""
     for i in range(count):
         at = table + 24 * i
         if _launch(_word(at), _word(at + 8), _word(at + 16)) != 0:
             failed[0] = i + 1
+            return
+        if failed[1] != 0:
             return
 
 

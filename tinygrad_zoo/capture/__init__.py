@@ -31,9 +31,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from ..errors import CaptureError, UsageError
-from ..variable import Variable
+from ..grad_mode import state
+from ..variable import Variable, wrap
 from .program import difference
-from .recorder import Recorder, mapped
+from .recorder import Live, Recorder, mapped
 from .replay import Replay
 
 __all__ = ["Captured", "capture"]
@@ -41,7 +42,8 @@ __all__ = ["Captured", "capture"]
 P = ParamSpec("P")
 R = TypeVar("R")
 _TRIES = 4  # recordings of one kind of call until two in a row are the same
-_PLAIN = (int, float, bool, str, bytes, type(None))
+_VARIANTS = 4  # programs of one kind of call: with and without a gradient from before, say
+_PLAIN = (int, bool, str, bytes, type(None))
 
 
 class Captured(Generic[P, R]):
@@ -53,22 +55,14 @@ class Captured(Generic[P, R]):
         self.counts = {"recorded": 0, "replayed": 0, "checked": 0, "programs": 0, "dropped": 0}
         self._known: OrderedDict[Any, _Kind] = OrderedDict()
         self._last: Replay | None = None
-        self._fast: Any = None  # the latest call's arguments and program
+        self._fast: _Fast | None = None  # the latest call's program, where it was given plain Tensors
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if (fast := self._fast) is not None and not kwargs and len(args) == len(fast[0]):  # as in the call before
-            for x, (kind_of, shape, dtype, strides) in zip(args, fast[0], strict=True):
-                if type(x) is not kind_of or (a := x._data).shape != shape or a.dtype is not dtype:
-                    break
-                if a.strides != strides:
-                    break
-            else:
-                replay = fast[1]
-                if self.check_every is None and replay.fits():
-                    self.counts["replayed"] += 1
-                    again: R = replay([x._data for x in args])  # type: ignore[attr-defined]
-                    return again
-        arrays, key = _signature((args, kwargs))
+        if (fast := self._fast) is not None and not kwargs and fast.like(args) and fast.replay.fits():
+            self.counts["replayed"] += 1
+            again: R = fast.replay(args)
+            return again
+        given, key = _signature((args, kwargs))
         kind = self._known.get(key)
         if kind is None:
             kind = self._known[key] = _Kind()
@@ -77,34 +71,44 @@ class Captured(Generic[P, R]):
                 self.counts["dropped"] += 1
         elif len(self._known) > 1:
             self._known.move_to_end(key)
-        replay = kind.replay
-        if replay is None:
-            return self._record(kind, arrays, args, kwargs)
-        if not replay.fits():  # a parameter has another array now
-            kind.replay = kind.recording = None
-            return self._record(kind, arrays, args, kwargs)
+        for replay in kind.replays:
+            if replay.fits():
+                break
+        else:  # none yet, or a parameter has another array now, or a module's attribute is another
+            return self._record(kind, given, args, kwargs)
+        kind.in_vain = 0
         self._last = replay
-        if all(isinstance(x, Variable) for x in args) and not kwargs:
-            self._fast = [(type(x), a.shape, a.dtype, a.strides) for x, a in zip(args, arrays, strict=True)], replay
+        self._fast = None if kwargs or self.check_every is not None else _Fast.of(args, replay)
         if self.check_every is not None and (self.counts["replayed"] + 1) % (self.check_every + 1) == 0:
-            return self._check(kind, replay, arrays, args, kwargs)
+            return self._check(kind, replay, given, args, kwargs)
         self.counts["replayed"] += 1
-        result: R = replay(arrays)
+        result: R = replay(given)
         return result
 
-    def _record(self, kind: _Kind, arrays: list[Any], args: Any, kwargs: Any) -> R:
+    def _record(self, kind: _Kind, given: list[Any], args: Any, kwargs: Any) -> R:
         before = kind.recording
-        recorder = Recorder(arrays, {} if before is None else before.identities())
+        recorder, args, kwargs = self._recorder(given, args, kwargs, before)
         with recorder:
             result = self.function(*args, **kwargs)
+        recorder.hand_back(given)
         self.counts["recorded"] += 1
         kind.recording, kind.tries = recorder, kind.tries + 1
+        numbers, kind.numbers = kind.numbers, _numbers(result)
         if before is not None:
             different = difference(before, recorder)
+            if different is None and numbers != kind.numbers:
+                different = f"its result holds the numbers {kind.numbers}, where they were {numbers} before"
             if different is None:
-                kind.replay = self._last = Replay(before, recorder, result)
-                kind.recording, kind.tries = None, 0
+                recorder.check_around()
+                self._last = Replay(before, recorder, result)
+                kind.replays = [self._last, *kind.replays[: _VARIANTS - 1]]
+                kind.tries, kind.in_vain = 0, kind.in_vain + 1
                 self.counts["programs"] += 1
+                if kind.in_vain > _TRIES:
+                    raise CaptureError(
+                        f"capture: every call finds {recorder.changing or 'what the step uses'} changed, so that no "
+                        "recording is ever replayed: make it an argument of the step, or a tensor that is written in place"
+                    )
             elif kind.tries >= _TRIES:
                 raise CaptureError(
                     f"capture: the step does something else in every call: {different}. A number that changes from call "
@@ -113,17 +117,28 @@ class Captured(Generic[P, R]):
                 )
         return result
 
-    def _check(self, kind: _Kind, replay: Replay, arrays: list[Any], args: Any, kwargs: Any) -> R:
+    def _recorder(self, given: list[Any], args: Any, kwargs: Any, before: Recorder | None, snapshots: bool = False) -> Any:
+        """A recorder, and the arguments on memory of their own: so they are told from all else, as in a replay."""
+        copies = list(map(_own, given))
+        left = iter(copies)
+        if copies:
+            args, kwargs = mapped((args, kwargs), lambda x: next(left))
+        recorder = Recorder(copies, before, self.function, snapshots)
+        mapped((args, kwargs), recorder.watch, (np.random.Generator,))
+        return recorder, args, kwargs
+
+    def _check(self, kind: _Kind, replay: Replay, given: list[Any], args: Any, kwargs: Any) -> R:
         """Run eagerly, and see that the replay would have given the same."""
-        recorder = Recorder(arrays, replay.recorder.identities(), snapshots=True)
+        recorder, args, kwargs = self._recorder(given, args, kwargs, replay.recorder, snapshots=True)
         before = replay.snapshot()
         with recorder:
             result = self.function(*args, **kwargs)
+        recorder.hand_back(given)
         self.counts["replayed"] += 1
         self.counts["checked"] += 1
-        different = difference(replay.recorder, recorder) or replay.differs(before, recorder, arrays, result)
+        different = difference(replay.recorder, recorder) or replay.differs(before, recorder, given, result)
         if different is not None:
-            kind.replay = kind.recording = None
+            kind.replays, kind.recording = [], None
             raise CaptureError(f"capture: the replay is not what the step does: {different}")
         return result
 
@@ -146,24 +161,73 @@ class Captured(Generic[P, R]):
 class _Kind:
     """Calls with arguments of the same shapes."""
 
-    recording: Recorder | None = None
-    replay: Replay | None = None
-    tries = 0
+    def __init__(self) -> None:
+        self.recording: Recorder | None = None  # the latest
+        self.replays: list[Replay] = []  # of what fits now the first is taken
+        self.numbers = ""
+        self.tries = 0  # recordings since two in a row were the same
+        self.in_vain = 0  # programs that were made since one was replayed
+
+
+def _numbers(result: Any) -> str:
+    """What a result holds beside tensors, arrays and what is asked anew: a replay gives it as it was."""
+    return repr(mapped(result, lambda x: None, (Live,)))
+
+
+class _Thing:
+    """An argument that is no array and no number: the same one has the same program."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: Any) -> None:
+        self.of = of  # held, so that no other has its id
+
+    def __hash__(self) -> int:
+        return id(self.of)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Thing) and self.of is other.of
+
+
+class _Fast:
+    """A program, and the plain Tensors that it is for: told with less ado than by `_signature`."""
+
+    def __init__(self, args: tuple[Any, ...], replay: Replay) -> None:
+        self.replay, self.mode = replay, (state.recording, state.precision)
+        self.kinds = [(x._data.shape, x._data.dtype, x._data.strides) for x in args]
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], replay: Replay) -> _Fast | None:
+        plain = all(isinstance(x, Variable) and not x._requires_grad for x in args)
+        return cls(args, replay) if plain else None
+
+    def like(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call with `args` is for the same program."""
+        if len(args) != len(self.kinds) or (state.recording, state.precision) != self.mode:
+            return False
+        for x, (shape, dtype, strides) in zip(args, self.kinds, strict=True):
+            if not isinstance(x, Variable) or x._requires_grad:
+                return False
+            array = x._data
+            if array.shape != shape or array.dtype is not dtype or array.strides != strides:
+                return False
+        return True
 
 
 def _signature(nest: Any) -> tuple[list[Any], Any]:
-    """The arrays among the arguments, and what else a program depends on."""
-    arrays: list[Any] = []
-    key: list[Any] = []
+    """The Tensors and arrays among the arguments, and what else a program depends on."""
+    given: list[Any] = []
+    key: list[Any] = [state.recording, state.precision]
 
     def walk(x: Any) -> None:
         if isinstance(x, Variable):
-            arrays.append(x._data)
-            key.append((x._data.shape, x._data.dtype.str, x._data.strides))
+            given.append(x)
+            key.append((x._data.shape, x._data.dtype.str, x._data.strides, x._requires_grad))
         elif isinstance(x, np.ndarray):
-            arrays.append(x)
+            given.append(x)
             key.append((x.shape, x.dtype.str, x.strides, "array"))
         elif isinstance(x, dict):
+            key.append((type(x), len(x)))
             for name, value in x.items():
                 key.append(name)
                 walk(value)
@@ -171,11 +235,32 @@ def _signature(nest: Any) -> tuple[list[Any], Any]:
             key.append((type(x), len(x)))
             for value in x:
                 walk(value)
+        elif isinstance(x, (float, np.generic)):  # -0.0 is not 0.0, and NaN is NaN
+            key.append((type(x), repr(x)))
         else:
-            key.append((type(x), x) if isinstance(x, _PLAIN) else id(x))
+            key.append((type(x), x) if isinstance(x, _PLAIN) else _Thing(x))
 
     walk(nest)
-    return arrays, tuple(key)
+    return given, tuple(key)
+
+
+def _own(x: Any) -> Any:
+    """A copy of an argument, with its axes in the same order."""
+    if not isinstance(x, Variable):
+        return x.copy(order="K")
+    if x.node is not None:
+        raise CaptureError(
+            f"capture: an argument was made by {x.node.op}, and a gradient would go on into its graph, which a replay "
+            "does not know: pass x.detach(), or compute it inside"
+        )
+    if x._requires_grad and x._grad is not None:
+        raise CaptureError(
+            "capture: an argument that requires a gradient has one already, to which a replay would not add: set "
+            "x.grad = None before, or let the step return x.grad"
+        )
+    copied = wrap(Variable.result_type, x._data.copy(order="K"))
+    copied._requires_grad = x._requires_grad
+    return copied
 
 
 @overload

@@ -31,7 +31,7 @@ def lowered(call: Call, before: Call) -> Step | None:
         made = instruction(call)
     if made is not None:
         return made
-    if any(isinstance(x, Live) for x in (*call.inputs, *call.settings.values())):
+    if any(isinstance(x, Live | Cell) for x in (*call.inputs, *call.settings.values())):
         return None  # a launch has the number of the recording
     if call.plan is not None and all(map(same_numbers, call.launches, before.launches)):
         return Kernels(call)
@@ -70,7 +70,7 @@ def _kernels() -> Any:
 def _sum(call: Call) -> Step | None:
     """`sum` and `mean` over neighbouring axes of float32 or float64."""
     x, out = call.inputs[0], call.outputs[0]
-    if not isinstance(x, Ref) or x.dtype not in COMPILED or out.dtype != x.dtype:
+    if not isinstance(x, Ref) or x.dtype not in COMPILED or out.dtype != x.dtype or not x.shape:
         return None
     axis = call.settings["axis"]
     axes = range(len(x.shape)) if axis is None else sorted(a % len(x.shape) for a in np.atleast_1d(axis).tolist())

@@ -63,7 +63,9 @@ def _shape_of(entry: Entry) -> Any:
             return {k: plain(v) for k, v in x.items()}
         if isinstance(x, np.ndarray):
             return x.shape, x.tobytes()
-        return x if isinstance(x, (int, float, str, bool, type(None), slice, np.dtype, np.generic)) else id(x)
+        if isinstance(x, (float, np.generic, slice)):
+            return repr(x)
+        return x if isinstance(x, (int, str, type(None), np.dtype)) else id(x)
 
     outputs = plain(entry.outputs)
     if isinstance(entry, Call):
@@ -72,7 +74,7 @@ def _shape_of(entry: Entry) -> Any:
         return entry.node.op, plain(entry.inputs), plain(entry.settings), outputs
     if isinstance(entry, Draw):
         return "draw", outputs
-    return entry.function, plain(entry.args), plain(entry.kwargs), [plain(ref) for _, ref in entry.grads], outputs
+    return entry.function, plain(entry.args), plain(entry.kwargs), [plain(ref) for _, ref in entry.grads + entry.new_grads], outputs
 
 
 # ---- from entries to steps
@@ -85,7 +87,7 @@ def steps_of(first: Recorder, second: Recorder, needed: set[Block]) -> list[Step
         if entry is None:
             continue
         writes = {x.block.owner for x in entry.outputs if isinstance(x, Ref)}
-        reads = {x.block.owner for x in _read(entry)}
+        reads = {x.block.owner for x in read_by(entry)}
         lasting = isinstance(entry, Draw | Effect)
         if not lasting and (writes <= reads or not writes & live) and not any(isinstance(x, Cell) for x in entry.outputs):
             continue  # a view, or unused
@@ -105,7 +107,7 @@ def steps_of(first: Recorder, second: Recorder, needed: set[Block]) -> list[Step
     return found
 
 
-def _read(entry: Entry) -> Iterable[Ref]:
+def read_by(entry: Entry) -> Iterable[Ref]:
     if isinstance(entry, Call | Pull):
         return refs_in(entry.inputs, entry.settings)
     if isinstance(entry, Draw):
@@ -117,7 +119,7 @@ def _without_copies(entries: Sequence[Entry], needed: set[Block]) -> list[Entry 
     """Without copies of values that nobody looks at afterwards: the copy is the value itself."""
     last: dict[Block, int] = {}
     for i, entry in enumerate(entries):
-        for x in _read(entry):
+        for x in read_by(entry):
             last[x.block.owner] = i
     found: list[Entry | None] = list(entries)
     for i, entry in enumerate(entries):

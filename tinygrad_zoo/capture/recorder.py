@@ -26,6 +26,7 @@ from ..grad_mode import state
 from ..kernels import jit
 from ..op import Op
 from ..variable import Node, Variable, now, wrap
+from .surroundings import Surroundings, drawn
 
 _CALL, _PULL = Op.__call__.__code__, autograd._pull_recorded.__code__
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -166,6 +167,7 @@ class Pull:
     settings: dict[str, Any]
     outputs: list[Any]
     line: str
+    precision: Any  # of its products
 
 
 @dataclass(slots=True)
@@ -188,6 +190,7 @@ class Effect:
     outputs: list[Ref]
     grads: list[tuple[Variable, Ref | None]]  # what `.grad` of the leaves is when it runs
     line: str
+    new_grads: list[tuple[Variable, Ref]] = field(default_factory=list)  # gradients that it put on memory of their own
     left: dict[int, Any] = field(default_factory=dict)  # the arrays outside, by number, as it leaves them
     left_grads: list[Any] = field(default_factory=list)  # and the gradients
 
@@ -195,14 +198,14 @@ class Effect:
 Entry = Call | Pull | Draw | Effect
 
 
-def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A nest of lists, tuples and dicts with `change` made to every Tensor and array in it."""
-    if isinstance(value, Variable | np.ndarray | Ref | Marked):
+def mapped(value: Any, change: Callable[[Any], Any], also: tuple[type, ...] = ()) -> Any:
+    """A nest of lists, tuples and dicts with `change` made to every Tensor and array in it, and to what is `also`."""
+    if isinstance(value, (Variable, np.ndarray, Ref, Marked, *also)):
         return change(value)
     if isinstance(value, dict):
-        return {key: mapped(x, change) for key, x in value.items()}
+        return {key: mapped(x, change, also) for key, x in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [mapped(x, change) for x in value]
+        items = [mapped(x, change, also) for x in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 
@@ -213,6 +216,11 @@ class Marked:
 
     ref: Ref
     tensor: bool
+
+
+def opened(x: Any) -> Any:
+    """The array behind a guarded one."""
+    return x._guarded if type(x) is Guarded else x
 
 
 def root_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -232,7 +240,14 @@ class Recorder:
     `known` are blocks' arrays of an earlier recording, by id: what is met there again was not made by the step.
     """
 
-    def __init__(self, arguments: Sequence[Any], known: dict[int, Any], snapshots: bool = False) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[Any],
+        before: Recorder | None,
+        function: Callable[..., Any],
+        snapshots: bool = False,
+    ) -> None:
+        known = {} if before is None else before.identities()
         self.entries: list[Entry] = []
         self.blocks: dict[int, Block] = {}  # by the id of the array that owns the memory
         self.known = known
@@ -244,12 +259,24 @@ class Recorder:
         self.outside: dict[int, tuple[Variable, Any, bool]] = {}  # Tensors that were there, and their arrays
         self.cells: dict[int, Cell] = {}  # by the id of the number
         self.began = now()
+        self.function = function
+        self.changing: str | None = None  # what is another one around the step than in the recording before
+        self.copies = list(arguments)
+        self.at_start = [] if before is None else [(x, x._grad) for x in before.leaves.values()]  # gradients
+        if before is not None and before.around is not None:
+            self.changing = before.around.changed()
+        self.around: Surroundings | None = Surroundings(function)
+        self.called: list[Callable[..., Any]] = []  # what replays call too: effects, draws, numbers asked anew
+        self._generators = {id(g): g for g in self.around.generators} | ({} if before is None else before._generators)
+        self._drawn = self._states()
         self.inside = 0  # an effect
         self.snapshots = snapshots  # are the arrays outside kept as every effect leaves them?
         self._launches: list[tuple[jit.Kernel, Any, int, tuple[Any, ...]]] = []
         self._pulling = self._leaking = False  # a rule runs; it looked at values
-        self.arguments = [self._block(root_of(a), "argument") for a in arguments]
-        self.given = list(zip(self.arguments, arguments, strict=True))
+        arrays = [x._data if isinstance(x, Variable) else x for x in arguments]
+        self.arguments = [self._block(root_of(a), "argument") for a in arrays]
+        self.given = list(zip(self.arguments, arrays, strict=True))
+        self.fresh: dict[int, weakref.ref[Any]] = {}  # the Tensors that were made here, by id
 
     def identities(self) -> dict[int, Any]:
         """The arrays and Tensors that were met, by id: alive as long as the recorder is."""
@@ -267,6 +294,7 @@ class Recorder:
 
     def find(self, array: np.ndarray[Any, Any]) -> Ref | None:
         """The value of an array, if its memory is known."""
+        array = opened(array)
         block = self.blocks.get(id(root_of(array)))
         return None if block is None else Ref.of(block, array)
 
@@ -348,9 +376,9 @@ class Recorder:
         """What has as many results as its values say can't be replayed."""
         index = settings.get("index")
         masked = any(getattr(i, "dtype", None) == bool for i in (index if isinstance(index, tuple) else (index,)))
-        if op.__name__ in ("masked_select", "nonzero", "argwhere") or (op.__name__ == "getitem" and masked):
+        if op.__name__ in ("masked_select", "nonzero", "nms", "batched_nms") or (op.__name__ == "getitem" and masked):
             raise CaptureError(
-                f"capture: {user_line()} calls {op} with a mask: how many results it has depends on values: "
+                f"capture: {user_line()} calls {op}{' with a mask' * masked}: how many results it has depends on values: "
                 "write tinygrad_zoo.where(mask, x, 0), or weigh by the mask"
             )
 
@@ -359,33 +387,92 @@ class Recorder:
             self.kept.append(arguments)
             self._launches.append((kernel, dtype, parts, arguments))
 
+    def opened(self, x: Any) -> Any:
+        """A nest with the arrays behind guarded ones: ops may have them, since replays give them to them too."""
+        return mapped(x, opened)
+
+    def as_tensors(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """An op's inputs, Tensors in the place of guarded arrays; itself where there is none."""
+        if not any(type(x) is Guarded for x in inputs):
+            return inputs
+        return tuple(Variable.result_type(x._guarded) if type(x) is Guarded else x for x in inputs)
+
     def keep(self, variable: Any) -> None:
         if variable is not None and not self.inside:
             self.made.append(weakref.ref(variable))
+            self.fresh[id(variable)] = self.made[-1]
+
+    # ---- what a replay would not do again
+    def _states(self) -> list[str]:
+        return drawn(list(self._generators.values()))
+
+    def watch(self, x: Any) -> None:
+        """See that nobody but `draw` uses an argument that is a generator."""
+        if isinstance(x, np.random.Generator):
+            self._generators[id(x)] = x
+            self._drawn = self._states()
+
+    def _drew(self, rng: Any = None) -> None:
+        """Numbers were drawn where a replay draws them too; until now, by nobody else."""
+        self.check_draws()
+        if isinstance(rng, np.random.Generator):
+            self._generators[id(rng)] = rng
+
+    def check_draws(self, line: str = "") -> None:
+        if self._drawn != self._states():
+            raise CaptureError(
+                f"capture: the step draws numbers itself, before {line or user_line()}, which a replay would not do again: let "
+                "tinygrad_zoo.randn(..., rng=rng), tinygrad_zoo.draw_key(rng) and such draw them, or pass them as an argument"
+            )
+
+    def check_around(self) -> None:
+        """Refuse a step that counts in Python."""
+        assert self.around is not None
+        if (name := self.around.changed(plain=True)) is not None:
+            raise CaptureError(
+                f"capture: the step changes {name}, which a replay would not do again: count outside of the step, in a "
+                "tensor, or in a function of its own decorated with tinygrad_zoo.effect"
+            )
+        moved, self.around = self.around.moved, Surroundings(self.function)
+        self.around.moved = moved.union(*(Surroundings(f).places() for f in self.called))
+
+    def hand_back(self, given: Sequence[Any]) -> None:
+        """The gradients of the arguments to those that they were copied from."""
+        for x, copied in zip(given, self.copies, strict=True):
+            if isinstance(x, Variable) and copied._grad is not None:
+                x._grad = copied._grad
 
     def draw(self, rng: Any, values: Callable[[Any], Any]) -> Any:
         if self.inside:
             return values(rng)
+        self._drew(rng)
         with self._outside():
-            drawn = values(rng)
+            found = values(rng)
+        self._drawn = self._states()
         outputs: list[Ref] = []
 
         def note(x: Any) -> Any:
-            array = x._data if isinstance(x, Variable) else x
+            if not isinstance(x, Variable | np.ndarray | np.generic):
+                raise CaptureError(
+                    f"capture: {user_line()} draws {x!r}, a number of Python, which a replay could not change: draw an "
+                    "array, rng.random(1)"
+                )
+            array = x._data if isinstance(x, Variable) else np.asarray(x)
             fresh = array.copy()  # it may be a view of what is written later
             self.kept.append(fresh)
             outputs.append(Ref.of(self._block(fresh, "draw"), fresh))
-            return wrap(type(x), fresh) if isinstance(x, Variable) else fresh
+            return wrap(type(x), fresh) if isinstance(x, Variable) else Guarded(fresh)
 
-        drawn = np.asarray(drawn) if isinstance(drawn, np.generic) else drawn
-        drawn = mapped(drawn, note)
+        self.called.append(values)
+        found = mapped(found, note, (int, float, np.generic))
         self.entries.append(Draw(rng, values, outputs, user_line()))
-        return drawn
+        return found
 
     def live(self, number: Callable[[], float]) -> float:
         with self._outside():
             found = Live(number())
         found.number = number
+        self.called.append(number)
         return found
 
     def look(self, number: Live) -> None:
@@ -420,10 +507,17 @@ class Recorder:
 
         listed = lambda x: list(x) if isinstance(x, Iterator) else x  # what is gone through once can't be given again
         args, kwargs = tuple(map(listed, args)), {name: listed(x) for name, x in kwargs.items()}
+        args, kwargs = self.opened((args, kwargs))
+        self.called.append(function)
         marked = mapped((args, kwargs), note)
         grads = self.grads()
+        self._drew()
+        around = Surroundings(self.function)
         with self._outside():
             result = function(*args, **kwargs)
+        self._drawn = self._states()
+        assert self.around is not None
+        self.around.moved_from(around)
         for _, ref in grads:
             if ref is not None:
                 ref.block.written = True
@@ -436,6 +530,9 @@ class Recorder:
                 outputs.append(found)
                 self.keep(x)
         entry = Effect(function, marked[0], marked[1], outputs, grads, user_line())
+        for x in self.leaves.values():
+            if x._grad is not None and self.find(x._grad._data) is None:
+                entry.new_grads.append((x, self._output(x._grad._data, "effect")))
         if self.snapshots:
             entry.left = {b.number: b.array.copy() for b in self.blocks.values() if b.origin == "outside"}
             entry.left_grads = [None if x._grad is None else x._grad._data.copy() for x, _ in grads]
@@ -463,7 +560,7 @@ class Recorder:
             self.nodes.append(node)
             found = [None if x is None else self._output(x._data if isinstance(x, Variable) else x, "op") for x in results]
             settings = mapped(node.settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
-            self.entries.append(Pull(node, refs, settings, found, user_line()))
+            self.entries.append(Pull(node, refs, settings, found, user_line(), state.precision))
             results = [x if x is None or isinstance(x, Variable) else wrap(Variable.result_type, x) for x in results]
         return results
 
@@ -482,12 +579,11 @@ class Recorder:
             return array
         if self._in_op():
             return array
-        if who in ("data", "a rule"):
-            guarded = array.view(Guarded)
-            return guarded
-        ref = self.find(array)
-        if ref is None:
+        made = self.fresh.get(id(x))
+        if made is not None and made() is x and self.find(array) is None:  # of numbers of Python, by the step
             return array
+        if who in ("data", "a rule"):
+            return Guarded(array)
         raise CaptureError(
             f"capture: {user_line()} takes a value out of the step by {who}: a replay would not look at it again: "
             "return the tensor and read it outside, or write an op (tinygrad_zoo.where) in place of a decision"
@@ -512,9 +608,11 @@ class Recorder:
         jit.watch(self.launched)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: Any, *_: object) -> None:
         jit.watch(None)
         state.observer = state.recorder = state.node = None
+        if kind is None:
+            self.check_draws("its end")
 
 
 class _Outside:
@@ -530,8 +628,27 @@ class _Outside:
         self.recorder.inside -= 1
 
 
-class Guarded(np.ndarray[Any, Any]):
-    """An array that says what it is and refuses to be computed with: a replay would not do it again."""
+class Guarded:
+    """In place of an array: it says what it is, and refuses to be computed with, which a replay would not do again.
+
+    No subclass of ndarray, whose numbers `numpy.asarray` would give out. Ops take it for the array.
+    """
+
+    __class__ = np.ndarray  # type: ignore[assignment]
+    shown = ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags")
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._guarded = array
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Guarded.shown:
+            return getattr(self._guarded, name)
+        if name in vars(np.ndarray):
+            self._refuse()
+        raise AttributeError(name)
+
+    def __len__(self) -> int:
+        return len(self._guarded)
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise CaptureError(
@@ -539,9 +656,19 @@ class Guarded(np.ndarray[Any, Any]):
             "write it in ops, or put it into a function of its own decorated with tinygrad_zoo.effect"
         )
 
-    __array_ufunc__ = __array_function__ = _refuse
-    __getitem__ = __setitem__ = __float__ = __int__ = __bool__ = __index__ = __iter__ = _refuse
-    item = tolist = sum = mean = max = min = any = all = astype = copy = reshape = argmax = argmin = _refuse
+    __array_ufunc__ = __array_function__ = __array__ = _refuse
+
+
+def _guard() -> None:
+    """All operators of an array are refused."""
+    for name, method in vars(np.ndarray).items():
+        if name.startswith("__") and name not in vars(Guarded) and name not in vars(object):
+            setattr(Guarded, name, Guarded._refuse if callable(method) else property(Guarded._refuse))
+    for name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__repr__", "__str__", "__format__"):
+        setattr(Guarded, name, Guarded._refuse)
+
+
+_guard()
 
 
 def user_line() -> str:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import IndexingError
+from ..grad_mode import state
 from ..tensor import Tensor
 from ..variable import Variable, wrap
 from .pointwise import Chain, fused
-from .program import Arena, plan, steps_of
-from .recorder import Block, Draw, Effect, Marked, Recorder, Ref, mapped
+from .program import Arena, plan, read_by, steps_of
+from .recorder import Block, Draw, Effect, Live, Marked, Recorder, Ref, mapped
 from .steps import Bound, Drawing, Outside, Step
 
 Array = np.ndarray[Any, Any]
@@ -32,22 +33,29 @@ class Replay:
         escaped = _escaped(second, result)
         lasting = {ref.block for ref in returned}
         lasting |= {ref.block for _, ref in grads if ref is not None} | {ref.block for _, ref in escaped}
-        self.lasting = lasting
+        arguments = _gradients_of_arguments(second)
+        lasting |= {ref.block for _, ref in arguments}
+        self._empty, carried = _gradients_before(second)
+        pinned = [*second.arguments, *(ref.block for _, ref in carried)]
+        if carried:  # what is added to was left by the call before: nothing else may lie there
+            pinned += [ref.block for _, ref in grads if ref is not None]
+        self.lasting, self.pinned = lasting, pinned
         steps = fused(steps_of(first, second, lasting))
         _store_what_is_read(steps, lasting)
         self.steps: list[Step] = [s for s in steps if not isinstance(s, Chain) or any(s.writes())]
-        offsets, size = plan(self.steps, lasting, second.arguments)
+        offsets, size = plan(self.steps, lasting, pinned)
         self.arena = Arena(offsets, size)
         self.bound = bound = Bound(self.arena.memory)
         self.recorder = second
         self._inputs = [bound.array(Ref.of(block, array)) for block, array in second.given]
         self._actions = self._bind()
         self._final = grads
-        self._grads = [(x, None if ref is None else bound.tensor(ref)) for x, ref in grads]
+        tensors = [(x, None if ref is None else bound.tensor(ref)) for x, ref in grads]
+        self._grads = [(x, grad, None if grad is None else grad._data) for x, grad in tensors]
         self._escaped = [(ref, bound.array(value)) for ref, value in escaped]
-        self._outside = [
-            (b.variable, b.variable._data) for b in second.blocks.values() if b.origin == "outside" and b.variable is not None
-        ]
+        self._carried = [(x, bound.array(ref)) for x, ref in carried]
+        self._of_arguments = [(i, bound.array(ref)) for i, ref in arguments]
+        self._outside = list(second.outside.values())
 
     def _bind(self) -> list[Callable[[], None]]:
         """Runs of native steps, and calls of Python between them."""
@@ -73,10 +81,20 @@ class Replay:
                 spans.append((start, len(bound.table.rows)))
                 self._leaders.append(step)
         bound.table.ready()
-        run = bound.table.run
         for link in bound.links:
             link()
-        return [(lambda first=span[0], last=span[1]: run(first, last)) if isinstance(span, tuple) else span for span in spans]
+        return [self._native(*span) if isinstance(span, tuple) else span for span in spans]
+
+    def _native(self, first: int, last: int) -> Callable[[], None]:
+        run = self.bound.table.run
+
+        def launch() -> None:
+            try:
+                run(first, last)
+            except IndexError:
+                raise IndexingError("capture: an index or a class of this call's arguments is out of range") from None
+
+        return launch
 
     def _updating(self, step: Outside, prepared: Any) -> Callable[[], None]:
         """An optimizer's step: its Python, which writes the scalars of the launches behind it."""
@@ -101,28 +119,54 @@ class Replay:
         return run
 
     def fits(self) -> bool:
-        """Whether the tensors outside lie where they lay, and optimizers have the state they had."""
-        for x, array in self._outside:
-            if x._data is not array:
+        """Whether all that the step looks at besides values is as it was recorded."""
+        for x, array, needs in self._outside:
+            if x._data is not array or x._requires_grad is not needs:
                 return False
-        return all(prepared.fits() for prepared in self._prepared)
+        for x in self._empty:
+            if x._grad is not None:
+                return False
+        for x, _ in self._carried:
+            if x._grad is None:
+                return False
+        for prepared in self._prepared:
+            if not prepared.fits():
+                return False
+        around = self.recorder.around
+        return around is None or around.same()
 
-    def __call__(self, arrays: Sequence[Array]) -> Any:
-        for place, array in zip(self._inputs, arrays, strict=True):
-            np.copyto(place, array)
+    def __call__(self, given: Sequence[Any]) -> Any:
+        if state.precision is None:
+            return self._run(given)
+        outer, state.precision = state.precision, None  # steps know their own
+        try:
+            return self._run(given)
+        finally:
+            state.precision = outer
+
+    def _put(self, given: Sequence[Any], grads: Sequence[Array]) -> None:
+        """Copy in what a call begins with."""
+        for (_, place), grad in zip(self._carried, grads, strict=True):
+            np.copyto(place, grad)
+        for place, x in zip(self._inputs, given, strict=True):
+            np.copyto(place, _data(x))
+
+    def _run(self, given: Sequence[Any]) -> Any:
+        self._put(given, [x._grad._data for x, _ in self._carried])
         for number, slot in self.bound.asked:
             slot[0] = number()
         for action in self._actions:
             action()
-        if self.bound.wrong[0]:
-            self.bound.wrong[0] = 0
-            raise IndexingError("capture: an index or a class of this call's arguments is out of range")
-        for x, grad in self._grads:
+        for x, grad, array in self._grads:
             x._grad = grad
+            if grad is not None:
+                grad._data = array
         for reference, value in self._escaped:
             if (alive := reference()) is not None:
                 alive._data = value.copy()
-        return mapped(self.result, self._fresh)
+        for i, value in self._of_arguments:
+            given[i]._grad = wrap(Tensor, value.copy())
+        return mapped(self.result, self._fresh, (Live,))
 
     # ---- what it is
     def text(self) -> str:
@@ -150,12 +194,13 @@ class Replay:
     # ---- checks
     def snapshot(self) -> dict[int, Array]:
         """The arrays outside, as they are."""
+        self._begun = [x._grad._data.copy() for x, _ in self._carried]
         return {b.number: b.array.copy() for b in self._changing()}
 
     def _changing(self) -> list[Block]:
         return [b for b in self.recorder.blocks.values() if b.origin == "outside" and b.array.flags.writeable]
 
-    def differs(self, before: dict[int, Array], eager: Recorder, arrays: Sequence[Array], result: Any) -> str | None:
+    def differs(self, before: dict[int, Array], eager: Recorder, given: Sequence[Any], result: Any) -> str | None:
         """What this program gives otherwise than the eager call that began at `before`; None: nothing.
 
         Its native steps and its calls of Python run on what was drawn in that call; in the place of an effect stands
@@ -168,8 +213,7 @@ class Replay:
         try:
             for number, array in before.items():
                 put[number][...] = array
-            for place, array in zip(self._inputs, arrays, strict=True):
-                np.copyto(place, array)
+            self._put(given, self._begun)
             for number, slot in self.bound.asked:
                 slot[0] = number()
             for step, action in zip(self._leaders, self._actions, strict=True):
@@ -181,6 +225,8 @@ class Replay:
                     entry = next(entries)
                     assert isinstance(entry, Effect)
                     for ref, made in zip(step.effect.outputs, entry.outputs, strict=True):
+                        self.bound.array(ref)[...] = eager_array(made)
+                    for (_, ref), (_, made) in zip(step.effect.new_grads, entry.new_grads, strict=True):
                         self.bound.array(ref)[...] = eager_array(made)
                     for number, array in entry.left.items():
                         if number in put:
@@ -211,6 +257,8 @@ class Replay:
         return None
 
     def _fresh(self, x: Any) -> Any:
+        if isinstance(x, Live):
+            return x.number()
         if not isinstance(x, Marked):
             return x
         array = self.bound.array(x.ref).copy()
@@ -264,9 +312,30 @@ def _escaped(recorder: Recorder, result: Any) -> list[tuple[weakref.ref[Any], Re
         x = reference()
         if x is None or id(x) in known or sys.getrefcount(x) <= 2 + counts[id(x)]:  # the two are here
             continue
-        if (ref := recorder.find(x._data)) is not None:
+        if (ref := recorder.find(x._data)) is not None and ref.block.origin not in ("outside", "constant"):
             found.append((reference, ref))
     return found
+
+
+def _gradients_of_arguments(recorder: Recorder) -> list[tuple[int, Ref]]:
+    """The gradients that arguments got, by number."""
+    grads = [(i, x._grad) for i, x in enumerate(recorder.copies) if isinstance(x, Variable) and x._grad is not None]
+    return [(i, ref) for i, grad in grads if (ref := recorder.find(grad._data)) is not None]
+
+
+def _gradients_before(recorder: Recorder) -> tuple[list[Variable], list[tuple[Variable, Ref]]]:
+    """The leaves that had no gradient when the step began; those that had one, to which it added, with that."""
+    read = {ref.block for entry in recorder.entries for ref in read_by(entry)}
+    empty, carried = [], []
+    for x, grad in recorder.at_start:
+        if id(x) not in recorder.leaves:
+            continue
+        if grad is None:
+            empty.append(x)
+        elif (ref := recorder.find(grad._data)) is not None and ref.block in read:
+            ref.block.origin = "gradient"
+            carried.append((x, ref))
+    return empty, carried
 
 
 def _named(x: Ref) -> str:

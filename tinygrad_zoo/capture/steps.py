@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CaptureError
+from ..errors import CaptureError, TinygradZooError
+from ..grad_mode import state
 from ..kernels import threads
 from ..kernels.machine import Program as Table
 from ..kernels.machine import machine
@@ -32,7 +33,7 @@ class Bound:
         self.cells: dict[Cell, list[Any]] = {}
         self.asked: list[tuple[Callable[[], float], Array]] = []  # numbers that are asked anew, and where they go
         self.links: list[Action] = []  # what is left to do when all launches have their place
-        self.wrong = np.zeros(1, np.int64)  # counts indices that are out of range
+        self.wrong = self.table.failed[1:]  # counts indices that are out of range
         self._tensors: dict[Any, Tensor] = {}
 
     def array(self, ref: Ref) -> Array:
@@ -51,6 +52,10 @@ class Bound:
         if key not in self._tensors:
             self._tensors[key] = wrap(Tensor, self.array(ref))
         return self._tensors[key]
+
+    def __contains__(self, x: Tensor) -> bool:
+        """Whether a Tensor is one of a value."""
+        return any(x is tensor for tensor in self._tensors.values())
 
     def cell(self, cell: Cell) -> list[Any]:
         return self.cells.setdefault(cell, [None])
@@ -115,9 +120,28 @@ class Python(Step):
 
         def run() -> None:
             ask()
-            store(forward(*values, **settings))
+            try:
+                result = forward(*values, **settings)
+            except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError, TinygradZooError) as error:
+                raise call.op.signature.explain(values, settings, error) from error
+            store(result)
 
+        return _in_precision(call.precision, run)
+
+
+def _in_precision(precision: Any, run: Action) -> Action:
+    """`run` under the `autocast` under which it was recorded."""
+    if precision is None:
         return run
+
+    def inside() -> None:
+        outer, state.precision = state.precision, precision
+        try:
+            run()
+        finally:
+            state.precision = outer
+
+    return inside
 
 
 def _asking(values: list[Any], settings: dict[str, Any], bound: Bound) -> Action:
@@ -153,7 +177,9 @@ def _storing(call: Call | Pull, bound: Bound) -> Callable[[Any], None]:
     line = call.line
 
     def put(place: Any, value: Any) -> None:
-        if isinstance(place, list):
+        if isinstance(place, list) and isinstance(place[0], np.ndarray):
+            place[0][...] = value  # where a launch reads it
+        elif isinstance(place, list):
             place[0] = value
         elif place is not None:
             if np.shape(value) != place.shape:
@@ -167,7 +193,7 @@ def _storing(call: Call | Pull, bound: Bound) -> Callable[[Any], None]:
         (only,) = places
 
         def store(result: Any) -> None:
-            put(only, result)
+            put(only, result[0] if isinstance(result, tuple) else result)
 
     else:
 
@@ -211,7 +237,7 @@ class Rule(Step):
             ask()
             store(op.vjp(g, out, *inputs, needs=needs, **settings))
 
-        return run
+        return _in_precision(pull.precision, run)
 
 
 class Drawing(Step):
@@ -264,7 +290,8 @@ class Outside(Step):
         yield from (ref for _, ref in self.effect.grads if ref is not None)
 
     def writes(self) -> Iterator[Ref]:
-        return iter(self.effect.outputs)
+        yield from self.effect.outputs
+        yield from (ref for _, ref in self.effect.new_grads)
 
     def prepared(self, bound: Bound) -> Any:
         """The launches of an optimizer's step, which stand in for it; None for another effect."""
@@ -297,10 +324,18 @@ class Outside(Step):
         args, kwargs = mapped((effect.args, effect.kwargs), lambda x: change(x) if isinstance(x, Marked) else x)
         set_grads = self.set_grads(bound)
         places = [bound.array(x) for x in effect.outputs]
+        moved = [(x, bound.array(ref)) for x, ref in effect.new_grads]
+        shown = [bound.tensor(ref) for _, ref in effect.grads if ref is not None]
+        mapped((args, kwargs), lambda x: shown.append(x) if isinstance(x, Tensor) and x.node is None else None)
+        inner = [(x, x._data) for x in shown if x in bound]
 
         def run() -> None:
+            for x, array in inner:  # an effect may have given it another one
+                x._data = array
             set_grads()
             result = function(*args, **kwargs)
+            for x, place in moved:
+                place[...] = x._grad._data
             if places:
                 several = result if isinstance(result, tuple) else (result,)
                 for place, value in zip(places, (x for x in several if isinstance(x, Tensor)), strict=True):

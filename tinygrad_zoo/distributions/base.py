@@ -15,6 +15,7 @@ from ..nn import Buffer, Module, Parameter
 from ..ops import clip, draw_key, standard_normal, standard_uniform
 from ..ops.random import generator
 from ..tensor import Tensor, as_tensor, tensor
+from ..variable import looked_at
 
 LOG_TAU = math.log(2 * math.pi)
 Shape: TypeAlias = int | tuple[int, ...]  # n is (n,)
@@ -146,8 +147,9 @@ def parameter(value: Any) -> Tensor:
 def checked_positive(who: str, **values: Tensor) -> None:
     """Raises UsageError where one is not > 0 (on the host; a device is not asked, since that would wait for it)."""
     for name, x in values.items():
-        if on_host(x.data) and not (x.data > 0).all():
-            raise UsageError(f"{who}: expected {name} > 0, got {x.data.min()}")
+        array = looked_at(x)
+        if on_host(array) and not (array > 0).all():
+            raise UsageError(f"{who}: expected {name} > 0, got {array.min()}")
 
 
 def broadcast(who: str, **values: Tensor) -> tuple[int, ...]:

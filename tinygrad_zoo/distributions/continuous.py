@@ -10,6 +10,7 @@ import numpy as np
 from .. import ops
 from ..backend import on_host
 from ..errors import UsageError
+from ..variable import looked_at
 from .base import Distribution, Shape, broadcast, checked_positive, parameter
 
 EULER_GAMMA = 0.5772156649015329  # the mean of a standard Gumbel number
@@ -147,8 +148,9 @@ class Uniform(Distribution):
         self.low, self.high = parameter(low), parameter(high)
         self.batch_shape = broadcast("Uniform", low=self.low, high=self.high)
         self.event_shape = ()
-        if on_host(self.low.data) and on_host(self.high.data) and not (self.low.data < self.high.data).all():
-            raise UsageError(f"Uniform: expected low < high, got low={self.low.data} and high={self.high.data}")
+        low_array, high_array = looked_at(self.low), looked_at(self.high)
+        if on_host(low_array) and on_host(high_array) and not (low_array < high_array).all():
+            raise UsageError(f"Uniform: expected low < high, got low={low_array} and high={high_array}")
 
     @property
     def mean(self) -> Any:

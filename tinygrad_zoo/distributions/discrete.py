@@ -10,6 +10,7 @@ from .. import ops
 from ..backend import on_host
 from ..errors import DTypeError, ShapeError, UsageError
 from ..tensor import Tensor
+from ..variable import looked_at
 from .base import Distribution, NotReparameterised, Shape, parameter
 
 
@@ -18,14 +19,15 @@ def either(who: str, probs: Any, logits: Any) -> tuple[Tensor, bool]:
     if (probs is None) == (logits is None):
         raise UsageError(f"{who}: give either probs= or logits=, not {'none' if probs is None else 'both'} of them")
     given = parameter(logits if probs is None else probs)
-    if probs is not None and on_host(given.data) and not (given.data >= 0).all():
-        raise UsageError(f"{who}: expected probs >= 0, got {given.data.min()}; for log-probabilities write logits=")
+    array = looked_at(given)
+    if probs is not None and on_host(array) and not (array >= 0).all():
+        raise UsageError(f"{who}: expected probs >= 0, got {array.min()}; for log-probabilities write logits=")
     return given, probs is None
 
 
 def within(who: str, value: Tensor, low: int, high: int, fix: str) -> None:
     """Raises UsageError where a value is not in low..high (on the host; a device is not asked: that would wait)."""
-    x = value.data
+    x = looked_at(value)
     if on_host(x) and not ((x >= low) & (x <= high)).all():
         raise UsageError(f"{who}: expected values in {low}..{high}, got some from {x.min()} to {x.max()}: {fix}")
 
@@ -41,8 +43,9 @@ class BinaryParameter(Distribution):
     def __init__(self, probs: Any = None, logits: Any = None) -> None:
         who = type(self).__name__
         self.given, self.from_logits = either(who, probs, logits)
-        if not self.from_logits and on_host(self.given.data) and not (self.given.data <= 1).all():
-            raise UsageError(f"{who}: expected probs <= 1, got {self.given.data.max()}; for log-odds write logits=")
+        array = looked_at(self.given)
+        if not self.from_logits and on_host(array) and not (array <= 1).all():
+            raise UsageError(f"{who}: expected probs <= 1, got {array.max()}; for log-odds write logits=")
         self.batch_shape, self.event_shape = self.given.shape, ()
 
     @property
@@ -96,7 +99,8 @@ class CategoricalParameter(Distribution):
         self.given, self.from_logits = either(who, probs, logits)
         if not self.given.shape or not self.given.shape[-1]:
             raise ShapeError(f"{who}: expected one or more values along the last axis, got shape {self.given.shape}")
-        if not self.from_logits and on_host(self.given.data) and not (self.given.data.sum(axis=-1) > 0).all():
+        array = looked_at(self.given)
+        if not self.from_logits and on_host(array) and not (array.sum(axis=-1) > 0).all():
             raise UsageError(f"{who}: probs sum to 0 in some row")
         self.batch_shape, self.event_shape = self.given.shape[:-1], ()
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import ops
 from ..backend import on_host
 from ..errors import LinAlgError, ShapeError, UsageError
+from ..variable import looked_at
 from .base import LOG_TAU, Distribution, Shape, broadcast, checked_positive, parameter
 
 
@@ -73,7 +74,8 @@ class MultivariateNormal(Distribution):
                 "MultivariateNormal: expected loc (…, d) and scale_tril (…, d, d), "
                 f"got {self.loc.shape} and {self.scale_tril.shape}"
             )
-        diagonal = np.diagonal(self.scale_tril.data, axis1=-2, axis2=-1) if on_host(self.scale_tril.data) else None
+        array = looked_at(self.scale_tril)
+        diagonal = np.diagonal(array, axis1=-2, axis2=-1) if on_host(array) else None
         if diagonal is not None and not (diagonal > 0).all():
             raise UsageError(f"MultivariateNormal: the diagonal of scale_tril must be > 0, got {diagonal.min()}")
         self.batch_shape = np.broadcast_shapes(self.loc.shape[:-1], self.scale_tril.shape[:-2])

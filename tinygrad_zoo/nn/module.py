@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..backend import to_device, to_host
 from ..errors import CheckpointError, DTypeError, UsageError
-from ..grad_mode import no_grad
+from ..grad_mode import no_grad, touched
 from ..tensor import Tensor, as_tensor, tensor
 
 M = TypeVar("M", bound="Module")
@@ -47,7 +47,7 @@ class Buffer(Tensor):
 
 
 def _copied(data: Any) -> Any:
-    return tensor(data, device=data.device if isinstance(data, Tensor) else None).data
+    return tensor(data, device=data.device if isinstance(data, Tensor) else None)._data
 
 
 class LoadedKeys(NamedTuple):
@@ -77,6 +77,7 @@ class Module:
     """
 
     training: bool = True
+    watched: ClassVar[bool] = True  # by `capture`: see `__setattr__`
     forward: ClassVar[Callable[..., Any]]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -94,6 +95,7 @@ class Module:
                 f"{type(self).__name__}.{name} is a {kind}, which a plain Tensor in its place would take away from the "
                 f"module: write module.{name}.data = tensor.data, or module.{name} = {kind}(tensor)"
             )
+        touched[0] += 1
         object.__setattr__(self, name, value)
 
     # ---- what belongs to it

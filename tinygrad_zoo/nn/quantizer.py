@@ -148,7 +148,8 @@ class VectorQuantizer(Module):
             hits = ops.one_hot(codes.reshape(-1), num_classes=self.K).astype(dtype=z.dtype)  # (M, K)
             n = hits.sum(axis=0)
             usage = ops.lerp(self.usage, n / len(z), rate)
-            self.usage.data = usage.data
+            self.usage.data[...] = usage.data
+            self.usage.mark_written()
             if not self.ema:
                 return
             counts = ops.lerp(self.counts, n, rate)

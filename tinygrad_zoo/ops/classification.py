@@ -11,7 +11,7 @@ from ..autograd import fused
 from ..backend import errstate, namespace, on_host
 from ..errors import DTypeError, IndexingError, ShapeError, UsageError
 from ..kernels import softmax as kernels
-from ..variable import Array, Variable
+from ..variable import Array, looked_at
 from .composite import composite
 from .elementwise import div, where
 from .indexing import embedding, take_along_axis
@@ -280,7 +280,7 @@ def nll_loss(
     """
     check_settings("nll_loss", reduction=reduction, ignore_index=ignore_index)
     _check("nll_loss", input, target, weight, "log-probabilities")
-    values = target.data if isinstance(target, Variable) else target
+    values = looked_at(target)
     kept = namespace(values).where(values == ignore_index, 0, values)
     _check_classes("nll_loss", kept, input.shape[_class_axis(input)])
     return _from_logs(input, target, weight, ignore_index=ignore_index, reduction=reduction)

@@ -52,13 +52,18 @@ def _leaf(x: Any) -> Any:
     return leaf
 
 
+def alone(x: Any) -> Any:
+    """The values of `x` without its graph."""
+    return wrap(Variable.result_type, x._data, version=x.version) if isinstance(x, Variable) else x
+
+
 def floored(x: Any, least: float) -> Any:
     """max(x, least), with derivative 1 below too: the clamp of a value that its gradient does not know of."""
-    values = x.data if isinstance(x, Variable) else x
+    values = alone(x)
     return x + (least - values).clip(0, None)
 
 
 def straight_through(hard: Any, soft: Any) -> Any:
     """The values of `hard`, exactly, with the gradient of `soft` (arXiv 1308.3432)."""
-    constant, values = (x.data if isinstance(x, Variable) else x for x in (hard, soft))
+    constant, values = (alone(x) for x in (hard, soft))
     return constant + (soft - values)

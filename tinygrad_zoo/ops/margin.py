@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend import on_host
 from ..errors import IndexingError, ShapeError, UsageError
-from ..variable import Array, Variable
+from ..variable import Array, looked_at
 from .activation import softplus
 from .composite import composite
 from .elementwise import clip, minimum, where
@@ -245,7 +245,7 @@ def _check_classes(name: str, input: Any, target: Any) -> None:
         )
     if target.dtype.kind not in "iu":
         raise UsageError(f"{name}: target holds class indices, not {target.dtype}")
-    index = target.data if isinstance(target, Variable) else target
+    index = looked_at(target)
     if on_host(index) and index.size and not (index.min() >= 0 and index.max() < input.shape[-1]):
         raise IndexingError(
             f"{name}: class indices from {index.min()} to {index.max()} do not fit input with C={input.shape[-1]}"

@@ -11,7 +11,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import errstate, namespace, on_host
 from ..errors import ShapeError, UsageError
-from ..variable import Array, Variable
+from ..variable import Array, looked_at
 from .composite import composite, floored
 from .elementwise import abs, sign, where
 from .exponential import exp, log
@@ -249,7 +249,7 @@ def gaussian_nll_loss(
 
 
 def _check_variance(var: Any) -> None:
-    values = var.data if isinstance(var, Variable) else var
+    values = looked_at(var)
     if on_host(values) and values.size and values.min() < 0:
         raise UsageError(f"gaussian_nll_loss: expected variances >= 0, got {values.min():g} in var")
 

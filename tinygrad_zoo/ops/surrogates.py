@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backend import namespace, on_host
 from ..errors import DTypeError, IndexingError, ShapeError, UsageError
-from ..variable import Array, Variable
+from ..variable import Array, data_of, looked_at
 from .composite import composite
 from .elementwise import where
 from .indexing import one_hot, take_along_axis
@@ -22,13 +22,9 @@ AVERAGES = ("binary", "macro", "micro")
 _ROUNDING = 1e-3  # by which a probability may be off, in half precision
 
 
-def _values(x: Any) -> Any:
-    return x.data if isinstance(x, Variable) else x
-
-
 def _check_probabilities(op: str, input: Any, squash: str) -> None:
     """UsageError for what is below 0 or above 1, on the host: logits, as a rule."""
-    p = _values(input)
+    p = looked_at(input)
     if on_host(p) and p.size and (p.min() < -_ROUNDING or p.max() > 1 + _ROUNDING):
         raise UsageError(
             f"{op}: expected probabilities in [0, 1], got input from {p.min():g} to {p.max():g}: of logits write "
@@ -43,7 +39,7 @@ def _check_classes(op: str, input: Any, target: Any) -> None:
         )
     if target.dtype.kind not in "iu":
         raise DTypeError(f"{op}: target holds class indices, integers, not {target.dtype}")
-    index = _values(target)
+    index = looked_at(target)
     if on_host(index) and index.size and not (index.min() >= 0 and index.max() < input.shape[1]):
         raise IndexingError(
             f"{op}: classes from {index.min()} to {index.max()} do not fit input with C={input.shape[1]}"
@@ -110,7 +106,7 @@ def smooth_f1(input: Array, target: Array, *, average: str = "binary") -> Any:
                 f"smooth_f1: expected probabilities (N,) and target (N,), got {input.shape} and {target.shape}; of "
                 "several classes write average='macro' or 'micro'"
             )
-        labels = _values(target)
+        labels = looked_at(target)
         if on_host(labels) and not ((labels == 0) | (labels == 1)).all():
             raise UsageError(
                 f"smooth_f1: expected target 0 or 1, got {labels.min():g} to {labels.max():g}: write target > 0.5"
@@ -126,6 +122,6 @@ def smooth_f1(input: Array, target: Array, *, average: str = "binary") -> Any:
     share = 2 * together / where(none, 1, either)
     if average != "macro":
         return share
-    values = _values(none)
+    values = data_of(none)
     count = namespace(values).maximum((~values).sum(), 1).astype(share.dtype)
     return share.sum() / count

@@ -105,11 +105,14 @@ def describe(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, Any]
     }
 
 
-def resume_command(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, device: str | None) -> str:
+def resume_command(
+    recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, device: str | None, capture: bool = False
+) -> str:
     """The command line that continues this run; `device` is the one that was asked for."""
     words = ["tinygrad-zoo", "train", recipe.name, "--resume"]
     words += ["--seed", str(state.seed)] if state.seed else []
     words += ["--device", device] if device else []
+    words += ["--capture"] if capture else []
     words += ["--out", str(folder)] if folder.parent != RUNS else []
     usual = recipe.config.as_dict()
     for key, value in state.config.as_dict().items():

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,8 @@ import numpy as np
 
 from .. import backend
 from ..anomaly import detect_anomaly
+from ..capture import Captured
+from ..capture import capture as capture_function
 from ..data import batch_indices, steps_per_epoch
 from ..data.loading import stream
 from ..errors import NonFiniteError, UsageError, require
@@ -41,6 +43,7 @@ from .result import Result
 from .session import Interrupted, Progress, Signals
 
 LOGGED, SAVED = 1000, 20  # about how often a run logs its metrics, and saves a checkpoint
+PHASES = 64  # of a step, at most, that have a captured program at a time
 
 
 def fit(
@@ -54,6 +57,7 @@ def fit(
     device: str | None = None,
     progress: bool = True,
     checkpoint_every: int | None = None,
+    capture: bool = False,
 ) -> Result:
     """Train `recipe` into the run folder `out`, evaluate it and draw its figure.
 
@@ -63,12 +67,16 @@ def fit(
     these sizes its idle workers cost more than they bring. Kernels share large sums among threads: on another number of
     cores these differ in the last bits, unless `set_num_threads` says how many there are.
 
+    With `capture` the step is recorded twice and replayed from then on (`tinygrad_zoo.capture`): the same run, to
+    rounding, in less time. It is no part of what a run is: a captured run may be resumed without, and the reverse.
+
     `steps` and `overrides` change the recipe's config. `out` is by default runs/NAME, or runs/NAME-2 and so on where
     that holds a finished run (with `resume`, the latest of these). A folder in use is never overwritten.
 
-    Raises UsageError for unknown overrides, a folder in use or one that cannot be written; CheckpointError for a
-    damaged checkpoint or one of another run; NonFiniteError, naming the op, where the metric or a parameter is NaN or
-    Inf; Interrupted after Ctrl-C or SIGTERM.
+    Raises UsageError for unknown overrides, a folder in use or one that cannot be written, and for `capture` on another
+    device than the CPU; CheckpointError for a damaged checkpoint or one of another run; CaptureError for a step that
+    can't be captured; NonFiniteError, naming the op, where the metric or a parameter is NaN or Inf; Interrupted after
+    Ctrl-C or SIGTERM.
     """
     from threadpoolctl import threadpool_limits
 
@@ -81,6 +89,10 @@ def fit(
         raise UsageError(f"checkpoint_every must be >= 1, got {every}")
     folder = run_folder(recipe.name, out, resume)
     with backend.using(device or backend.default_device()), threadpool_limits(1, user_api="blas"):
+        if capture and backend.default_device() != "cpu":
+            raise UsageError(
+                f"capture is for the cpu, and this run is on {backend.default_device()}: leave out --capture"
+            )
         state = prepare(recipe, config, seed)
         # Before the training: a baseline that fails must not cost its result.
         baseline = {name: float(value) for name, value in recipe.baseline(state.data).items()}
@@ -101,17 +113,18 @@ def fit(
                 where = "no checkpoint, starting from scratch" if saved is None else f"going on after step {state.step}"
                 print(f"{folder}: {where}", file=sys.stderr)
             state.history = log.history
+            captured = captured_step(recipe, state) if capture else None
             started = time.perf_counter()
             with Progress(recipe, state, progress) as shown, Signals() as signals:
-                _train(recipe, state, folder, every, log, shown, signals)
+                _train(recipe, state, folder, every, log, shown, signals, captured)
             training = time.perf_counter() - started
             if signals.received:
                 raise Interrupted(
                     f"stopped after step {state.step} of {config.steps}, checkpoint saved; to go on: "
-                    + resume_command(recipe, state, folder, device),
+                    + resume_command(recipe, state, folder, device, capture),
                     signals.received,
                 )
-            return _finish(recipe, state, folder, baseline, began, training)
+            return _finish(recipe, state, folder, baseline, began, training, captured)
 
 
 def _train(
@@ -122,21 +135,22 @@ def _train(
     log: Log,
     shown: Progress,
     signals: Signals,
+    captured: Captured[..., Mapping[str, Any]] | None,
 ) -> None:
     """The loop: step, check, log, save; after a signal it saves and returns."""
     steps = state.config.steps
     log_every = max(1, steps // LOGGED)
     while state.step < steps:
-        metrics = advance(recipe, state)
+        metrics = advance(recipe, state, captured)
         if not math.isfinite(metrics[recipe.metric]):
-            _explain_non_finite(recipe, state, folder)
+            _explain_non_finite(recipe, state, folder, captured is not None)
         if state.step % log_every == 0 or state.step == steps:
             log.write({"step": state.step, **_numbers(metrics)})
         shown.update(metrics)
         stop = bool(signals.received)  # looked at once: a signal can come between any two lines
         if state.step % every == 0 or state.step == steps or stop:
             if not _parameters_finite(state):
-                _explain_non_finite(recipe, state, folder)  # the last good checkpoint stays
+                _explain_non_finite(recipe, state, folder, captured is not None)  # the last good checkpoint stays
             save_checkpoint(folder / CHECKPOINT, recipe, state, _numbers(metrics), log.flush())
         if stop:
             return
@@ -162,14 +176,26 @@ def prepare(recipe: Recipe[Any, Any], config: Any, seed: int) -> State[Any, Any]
     )
 
 
-def advance(recipe: Recipe[Any, Any], state: State[Any, Any]) -> dict[str, Any]:
-    """One step: a function of the state, which it updates.
+def captured_step(recipe: Recipe[Any, Any], state: State[Any, Any]) -> Captured[..., Mapping[str, Any]]:
+    """The recipe's step as a captured function of a phase and a batch's arrays, with a program for each phase."""
+
+    def step(phase: Hashable, *batch: Any) -> Mapping[str, Any]:
+        return recipe.step(state, batch)
+
+    return capture_function(step, max_programs=PHASES)
+
+
+def advance(
+    recipe: Recipe[Any, Any], state: State[Any, Any], captured: Captured[..., Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """One step, of the recipe or its captured form: a function of the state, which it updates.
 
     Of its metrics only the recipe's own is a number already: reading one waits for the device.
     """
     rows = batch_indices(len(state.data.train[0]), state.config.batch_size, state.seed, state.step)
     batch = tuple(Tensor(backend.to_device(array[rows], state.device)) for array in state.data.train)
-    metrics = {k: v.detach() if isinstance(v, Tensor) else v for k, v in recipe.step(state, batch).items()}
+    found = recipe.step(state, batch) if captured is None else captured(recipe.phase(state), *batch)
+    metrics = {k: v.detach() if isinstance(v, Tensor) else v for k, v in found.items()}
     if recipe.metric not in metrics or "step" in metrics:
         raise UsageError(f"{recipe.name}: step must return {recipe.metric!r} and no 'step', got {', '.join(metrics)}")
     state.step += 1
@@ -188,6 +214,7 @@ def _finish(
     baseline: dict[str, float],
     began: float,
     training: float,
+    captured: Captured[..., Mapping[str, Any]] | None,
 ) -> Result:
     """Evaluate, compare with the baselines and the bar, draw, and write the result: last, so it means finished."""
     state.model.eval()
@@ -209,6 +236,7 @@ def _finish(
         holds=recipe.bar.holds(metrics),
         seconds=time.perf_counter() - began,
         training_seconds=training,
+        program=None if captured is None or not captured.counts["replayed"] else captured.report(),
     )
     write(folder / RESULT, to_json(result.as_dict(), indent=2))
     return result
@@ -221,7 +249,7 @@ def _parameters_finite(state: State[Any, Any]) -> bool:
     return all(bool(backend.namespace(p.data).isfinite(p.data).all()) for p in state.model.parameters())
 
 
-def _explain_non_finite(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path) -> NoReturn:
+def _explain_non_finite(recipe: Recipe[Any, Any], state: State[Any, Any], folder: Path, captured: bool) -> NoReturn:
     """Replay from the last checkpoint to the first step that makes a NaN or Inf; do that one op by op."""
     checkpoint = folder / CHECKPOINT
     kept = f"the checkpoint in {folder} is the last good one" if checkpoint.exists() else "no checkpoint was due yet"
@@ -241,7 +269,8 @@ def _explain_non_finite(recipe: Recipe[Any, Any], state: State[Any, Any], folder
         except NonFiniteError as error:
             raise NonFiniteError(f"{what}: {error} ({kept})") from error
         raise NonFiniteError(f"{what}: no op made it, so the update did: is the learning rate too large? ({kept})")
+    again = "done again without capture" if captured else "done again"
     raise NonFiniteError(
-        f"{recipe.name}: not finite at step {state.step}, and finite when done again: step is not a "
+        f"{recipe.name}: not finite at step {state.step}, and finite when {again}: step is not a "
         f"function of its state and batch ({kept})"
     )

@@ -24,6 +24,7 @@ class Result:
     holds: bool
     seconds: float  # of this process: a resumed run counts from its resumption
     training_seconds: float  # of these, those of the steps alone
+    program: dict[str, Any] | None = None  # of a captured run: what `Captured.report` says of the last program
 
     def as_dict(self) -> dict[str, Any]:
         """What result.json holds."""
@@ -38,10 +39,12 @@ class Result:
             "settings": "changed" if self.config != self.recipe.config else "recipe",
             "seconds": round(self.seconds, 3),
             "training_seconds": round(self.training_seconds, 3),
+            **({} if self.program is None else {"program": self.program}),
         }
 
     def table(self) -> str:
-        """The metrics, the baselines and by how much they are beaten, the bar and its verdict, seed and seconds."""
+        """The metrics, the baselines and by how much they are beaten, the bar and its verdict, seed and seconds; of a
+        captured run, how its step ran."""
         bar = self.recipe.bar
         value = self.metrics[bar.metric]
         rows = [(name, f"{number:.4f}", "") for name, number in self.metrics.items()]
@@ -54,6 +57,10 @@ class Result:
         if self.config != self.recipe.config:
             rows[-1] = (*rows[-1][:2], rows[-1][2] + ", with other settings than the recipe's")
         rows.append(("seed", str(self.seed), f"{self.step} steps in {self.seconds:.1f} s"))
+        if self.program is not None:
+            python = sum(self.program["python"].values())
+            said = f"{self.program['native']} native steps, {python} calls of Python"
+            rows.append(("captured", said, f"{self.program['replayed']} of these steps replayed"))
         first, second = (max(len(row[k]) for row in rows) for k in (0, 1))
         title = f"{self.recipe.title} ({self.recipe.row})" if self.recipe.row else self.recipe.title
         lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows]

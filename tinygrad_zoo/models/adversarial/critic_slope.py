@@ -56,9 +56,14 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[nn.M
     return Parts(model=model, optimizers=adam, schedules=schedules)
 
 
+def is_one_sided(state: State[Settings, nn.ModuleDict]) -> bool:
+    """Whether slopes above 1 alone are penalised: at first."""
+    return state.step < state.config.one_sided_steps
+
+
 def step(state: State[Settings, nn.ModuleDict], batch: Batch) -> dict[str, Tensor]:
     x, y = batch  # (N, 1)
-    losses, one_sided = {}, state.step < state.config.one_sided_steps
+    losses, one_sided = {}, is_one_sided(state)
     for name, weight in WEIGHTS.items():
         critic, optimizer = state.model[name], state.optimizers[name]
         optimizer.zero_grad()
@@ -165,6 +170,7 @@ RECIPE = Recipe(
     data=data,
     build=build,
     step=step,
+    phase=is_one_sided,
     evaluate=evaluate,
     baseline=baseline,
     bar=Bar(metric="error", at_most=0.03, seeds=3),

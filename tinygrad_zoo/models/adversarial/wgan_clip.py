@@ -16,6 +16,7 @@ import numpy as np
 from ... import nn, optim
 from ...backend import namespace
 from ...data import Split
+from ...grad_mode import effect
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor
 from . import ring
@@ -43,6 +44,7 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[GAN]
     return Parts(model=model, optimizers=rmsprop)
 
 
+@effect
 def clip_weights(critic: nn.Module, limit: float) -> None:
     """Every weight into [−limit, limit], in the memory where the optimizer keeps it."""
     for parameter in critic.parameters():

@@ -21,6 +21,7 @@ from ...errors import ShapeError, UsageError
 from ...grad_mode import no_grad
 from ...tensor import Tensor, as_tensor
 from ...transforms import jacobian
+from ...variable import looked_at
 
 
 def checked_order(who: str, n: int, order: Sequence[int] | None) -> NDArray[np.int64]:
@@ -91,7 +92,8 @@ class Autoregressive(nn.Module):
     def _bits(self, x: Any) -> Tensor:
         """`_rows`, of bits alone."""
         rows = self._rows(x)
-        if on_host(rows.data) and not ((rows.data == 0) | (rows.data == 1)).all():
+        values = looked_at(rows)
+        if on_host(values) and not ((values == 0) | (values == 1)).all():
             raise UsageError(f"{type(self).__name__}: expected bits, 0 or 1: write (x > threshold).astype(x.dtype)")
         return rows
 

@@ -125,11 +125,14 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[MADE
     return Parts(model=model, optimizers={"adamw": optimizer}, schedules={"cosine": schedule})
 
 
+def which(state: State[Settings, MADE]) -> int:
+    """The order of a batch: the next one in turn."""
+    return state.step % len(state.model.orders)
+
+
 def step(state: State[Settings, MADE], batch: Batch) -> dict[str, Tensor]:
-    """Each batch has one order, the next one in turn."""
     (x,) = batch  # (N, 64)
-    which = state.step % len(state.model.orders)
-    return binary_digits.update(state, -ops.mean(state.model.log_probs(x, which).sum(axis=1)))
+    return binary_digits.update(state, -ops.mean(state.model.log_probs(x, which(state)).sum(axis=1)))
 
 
 RECIPE = Recipe(
@@ -143,6 +146,7 @@ RECIPE = Recipe(
     data=binary_digits.data,
     build=build,
     step=step,
+    phase=which,
     evaluate=binary_digits.evaluate,
     baseline=binary_digits.baseline,
     bar=Bar(metric="test_nll", at_most=18.0, seeds=3),

@@ -22,6 +22,7 @@ from ...grad_mode import no_grad
 from ...recipe import Bar, Config, Parts, Recipe
 from ...tensor import Tensor, as_tensor
 from ...transforms import jacobian
+from ...variable import looked_at
 from . import binary_digits
 
 
@@ -135,7 +136,8 @@ class PixelCNN(nn.Module):
             raise ShapeError(f"PixelCNN: expected images (N, {self.height}, {self.width}), got {x.shape}")
         if (labels is None) == bool(self.classes):
             raise UsageError(f"PixelCNN: labels are to be given where there are classes, and classes={self.classes}")
-        if on_host(x.data) and not ((x.data >= 0) & (x.data < self.levels) & (x.data % 1 == 0)).all():
+        values = looked_at(x)
+        if on_host(values) and not ((values >= 0) & (values < self.levels) & (values % 1 == 0)).all():
             raise UsageError(f"PixelCNN: expected whole numbers from 0 to {self.levels - 1}")
         whole: Tensor = ops.astype(x, dtype="int64")
         return whole

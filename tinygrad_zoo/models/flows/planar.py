@@ -15,6 +15,7 @@ from ...backend import on_host
 from ...errors import UsageError
 from ...grad_mode import no_grad
 from ...tensor import Tensor
+from ...variable import looked_at
 from .transforms import Transform
 
 HALVINGS = 40  # of an interval: a root to twelve digits
@@ -65,7 +66,8 @@ class PlanarFlow(Transform):
     def _constrained(self) -> tuple[Any, Any]:
         """û (dim,) and wᵀû > -1."""
         a, square = self.w @ self.u, self.w @ self.w
-        if on_host(square.data) and not square.data:
+        value = looked_at(square)
+        if on_host(value) and not value:
             raise UsageError("PlanarFlow: w is 0, so there is no plane to stretch space at: start from a random w")
         slope = ops.softplus(a) - 1
         return self.u + (slope - a) * self.w / square, slope

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ... import nn, ops, optim, plotting
 from ...data import Split
 from ...distributions import Independent, Normal
+from ...grad_mode import each_step
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
 from .planar import PlanarFlow
@@ -102,7 +103,7 @@ def log_densities(flow: Flow, z: Any) -> tuple[Any, Any, Any]:
 def step(state: State[Settings, nn.ModuleDict], batch: Batch) -> dict[str, Tensor]:
     (z,) = batch  # (N, 2)
     optimizer = state.optimizers["adam"]
-    beta = min(1.0, 0.01 + state.step / (state.config.annealed * state.config.steps))
+    beta = each_step(lambda: min(1.0, 0.01 + state.step / (state.config.annealed * state.config.steps)))
     optimizer.zero_grad()
     losses, metrics = [], {}
     for name, flow in flows(state).items():

@@ -24,6 +24,7 @@ import numpy as np
 from ... import nn, ops, optim, plotting
 from ...data import Split
 from ...distributions import Bernoulli, Independent, OneHotCategorical, kl_divergence
+from ...grad_mode import each_step, effect
 from ...ops import draw_key
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
@@ -89,8 +90,8 @@ def surrogate(state: State[Settings, CategoricalVAE], q: Independent, x: Any) ->
     """What has the gradients of E_q[-log p(x | z)] by the estimator in use, and -log p(x | z) itself: (N,) each."""
     model, how = state.model, state.config.estimator
     if how in ("gumbel", "straight_through"):
-        tau = max(COLDEST, math.exp(-state.config.cooling * state.step))
-        key = tensor(draw_key(state.rng, x.device), device=x.device)
+        tau = each_step(lambda: max(COLDEST, math.exp(-state.config.cooling * state.step)))
+        key = draw_key(state.rng, x.device)
         choices: Any = q.base
         z = ops.gumbel_softmax(choices.logits, key, tau=tau, hard=how == "straight_through")  # (N, latents, categories)
         error = -model.likelihood(z).log_prob(x)
@@ -99,10 +100,16 @@ def surrogate(state: State[Settings, CategoricalVAE], q: Independent, x: Any) ->
     error = -model.likelihood(z).log_prob(x)  # its own gradient is the decoder's
     b = model.mean_error if how == "reinforce_baseline" else 0.0
     loss = error + (error.detach() - b) * q.log_prob(z)
-    # Only now, so that the baseline of these samples knows nothing of them.
-    mean = error.detach().mean()
-    model.mean_error.data = (mean if state.step == 0 else MEMORY * model.mean_error + (1 - MEMORY) * mean).data
+    follow(state, error.detach().mean())  # only now, so that the baseline of these samples knows nothing of them
     return loss, error
+
+
+@effect
+def follow(state: State[Settings, CategoricalVAE], mean: Tensor) -> None:
+    """The running mean of f takes in that of a batch."""
+    running = state.model.mean_error
+    running.data[...] = (mean if state.step == 0 else MEMORY * running + (1 - MEMORY) * mean).data
+    running.mark_written()
 
 
 def step(state: State[Settings, CategoricalVAE], batch: Batch) -> dict[str, Tensor]:

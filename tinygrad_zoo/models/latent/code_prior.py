@@ -154,9 +154,14 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[TwoS
     return Parts(model=TwoStages(vqvae, prior), optimizers=optimizers, schedules=schedules)
 
 
+def stage_of(state: State[Settings, TwoStages]) -> str:
+    """What is being trained."""
+    return "vqvae" if state.step < state.config.first * state.config.steps else "prior"
+
+
 def step(state: State[Settings, TwoStages], batch: Batch) -> dict[str, Tensor]:
     x, y = batch  # (N, 1, 8, 8), (N,)
-    model, stage = state.model, "vqvae" if state.step < state.config.first * state.config.steps else "prior"
+    model, stage = state.model, stage_of(state)
     optimizer = state.optimizers[stage]
     optimizer.zero_grad()
     if stage == "vqvae":
@@ -247,6 +252,7 @@ RECIPE = Recipe(
     data=data,
     build=build,
     step=step,
+    phase=stage_of,
     evaluate=evaluate,
     baseline=baseline,
     bar=Bar(metric="test_nll", at_most=2.9, seeds=3, also=(Bar(metric="recognised", at_least=0.45, seeds=3),)),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ... import nn, ops, optim, plotting
 from ...data import Split, eight_gaussians
-from ...grad_mode import no_grad
+from ...grad_mode import each_step, no_grad
 from ...optimal_transport import c_transform, emd, optimality
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor
@@ -108,7 +108,7 @@ def step(state: State[Settings, Potential], batch: Batch) -> dict[str, Tensor]:
     model, optimizer = state.model, state.optimizers["adam"]
     D = model.distances(y)  # (n, M)
     optimizer.zero_grad()
-    g, plan = soft_transform(model.f, D, epsilon_at(state.config, state.step))
+    g, plan = soft_transform(model.f, D, each_step(lambda: epsilon_at(state.config, state.step)))
     (-(model.f.mean() + g.mean())).backward()
     with no_grad():
         below, above = bounds(model.f, plan, D)

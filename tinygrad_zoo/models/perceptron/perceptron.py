@@ -19,7 +19,7 @@ import numpy as np
 from ... import nn, ops, optim, plotting
 from ...backend import namespace
 from ...data import Split, train_test_split
-from ...grad_mode import enable_grad
+from ...grad_mode import effect, enable_grad
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
 from .iris import iris
@@ -56,9 +56,11 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Mode
     return Parts(model=Model(data.train, config.steps), optimizers={})
 
 
-def step(state: State[Settings, Model], batch: Batch) -> dict[str, Tensor]:
-    model, where = state.model, namespace(batch[0].data).where
-    for x, species in zip(*(part.data for part in batch), strict=True):  # (2,), ()
+@effect
+def learn(state: State[Settings, Model], examples: Tensor, kinds: Tensor) -> tuple[Tensor, ...]:
+    """From x (N, 2) and species (N,), in turn: the mistakes so far, the errors of the last weights, the pocket's."""
+    model, where = state.model, namespace(examples.data).where
+    for x, species in zip(examples.data, kinds.data, strict=True):  # (2,), ()
         wrong = model.setosa.correct(x, where(species == 0, 1.0, -1.0))
         model.mistakes.data[...] += wrong
         model.mistakes.mark_written()
@@ -68,7 +70,11 @@ def step(state: State[Settings, Model], batch: Batch) -> dict[str, Tensor]:
     model.course.data[state.step, -1:] = model.setosa.bias.data
     model.course.mark_written()
     plain = ops.mean((model.signs * model.versicolor.potential(model.x)[:, 0] <= 0).astype("float64"))
-    return {"mistakes": model.mistakes * 1.0, "plain": plain, "pocket": model.pocket.errors / len(model.x)}
+    return model.mistakes * 1.0, plain, model.pocket.errors / len(model.x)
+
+
+def step(state: State[Settings, Model], batch: Batch) -> dict[str, Tensor]:
+    return dict(zip(("mistakes", "plain", "pocket"), learn(state, *batch), strict=True))
 
 
 def errors(unit: nn.ThresholdUnit, x: Any, fires: Any) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from ... import nn, ops, plotting
 from ...data import Split
 from ...errors import UsageError
+from ...grad_mode import effect
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...stochastic_approximation import RunningMean
 from ...tensor import Tensor
@@ -73,15 +74,16 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Cour
     return Parts(model=Course(config.steps), optimizers={}, extras={**estimators, **found})
 
 
-def step(state: State[Settings, Course], batch: Batch) -> dict[str, Tensor]:
-    (rolls,) = batch  # (1, runs)
+@effect
+def observe(state: State[Settings, Course], rolls: Tensor) -> tuple[Tensor, ...]:
+    """One more roll of each run, (1, runs): the errors of the ESTIMATES after it."""
     k, extras, mean = state.step + 1, state.extras, moving_mean(state.step + 1)
     x = rolls.data[0] + (mean - MEAN)
-    errors, settled = {}, k > 5 / state.config.alpha
+    errors, settled = [], k > 5 / state.config.alpha
     for name in ESTIMATES:
         w = Tensor(extras[name].update(x).mean)  # (runs,)
         square = ops.mean((w - mean) ** 2)
-        errors[name] = ops.sqrt(square)
+        errors.append(ops.sqrt(square))
         if settled:
             extras[f"square_{name}"].update(square)
         course = state.model.estimates[name]
@@ -89,7 +91,11 @@ def step(state: State[Settings, Course], batch: Batch) -> dict[str, Tensor]:
         course.mark_written()
     if settled:
         extras["variance"].update(ops.var(w))  # over the runs, which share the drift
-    return errors
+    return tuple(errors)
+
+
+def step(state: State[Settings, Course], batch: Batch) -> dict[str, Tensor]:
+    return dict(zip(ESTIMATES, observe(state, *batch), strict=True))
 
 
 def evaluate(state: State[Settings, Course]) -> dict[str, float]:

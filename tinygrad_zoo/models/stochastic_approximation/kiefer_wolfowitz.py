@@ -20,6 +20,7 @@ import numpy as np
 from ... import nn, ops, plotting
 from ...backend import to_device
 from ...data import Split
+from ...grad_mode import effect
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...stochastic_approximation import PowerSteps, StepSize, kiefer_wolfowitz, last, spsa
 from ...tensor import Tensor
@@ -91,7 +92,9 @@ def search(
     return kiefer_wolfowitz(f, w, steps, width, n, first=first)
 
 
-def step(state: State[Settings, Runs], batch: Batch) -> dict[str, Tensor]:
+@effect
+def go_on(state: State[Settings, Runs]) -> tuple[Tensor, ...]:
+    """The next updates of every run: the errors of the methods after them."""
     n = state.config.updates
     errors = {}
     for name, iterate in state.model.w.items():
@@ -100,7 +103,11 @@ def step(state: State[Settings, Runs], batch: Batch) -> dict[str, Tensor]:
         errors[name] = ops.sqrt(ops.mean(iterate**2))
         state.model.errors[name].data[state.step] = errors[name].data
         state.model.errors[name].mark_written()
-    return errors
+    return tuple(errors.values())
+
+
+def step(state: State[Settings, Runs], batch: Batch) -> dict[str, Tensor]:
+    return dict(zip(state.model.errors, go_on(state), strict=True))
 
 
 def curves(state: State[Settings, Runs]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

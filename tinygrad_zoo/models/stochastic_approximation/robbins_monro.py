@@ -20,6 +20,7 @@ import numpy as np
 from ... import nn, ops, plotting
 from ...backend import namespace, to_device
 from ...data import Split
+from ...grad_mode import effect
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...stochastic_approximation import PowerSteps, RunningMean, check_conditions, incremental_mean, last, robbins_monro
 from ...tensor import Tensor
@@ -74,7 +75,9 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Runs
     return Parts(model=Runs(data.train[0], config.steps), optimizers={}, extras={"averaged": RunningMean()})
 
 
-def step(state: State[Settings, Runs], batch: Batch) -> dict[str, Tensor]:
+@effect
+def go_on(state: State[Settings, Runs]) -> tuple[Tensor, ...]:
+    """The next updates of every run: the errors of the methods after them."""
     model, average, n = state.model, state.extras["averaged"], state.config.updates
     first = state.step * n + 1
 
@@ -99,7 +102,11 @@ def step(state: State[Settings, Runs], batch: Batch) -> dict[str, Tensor]:
     for name, error in errors.items():
         model.errors[name].data[state.step] = error.data
         model.errors[name].mark_written()
-    return errors
+    return tuple(errors.values())
+
+
+def step(state: State[Settings, Runs], batch: Batch) -> dict[str, Tensor]:
+    return dict(zip(state.model.errors, go_on(state), strict=True))
 
 
 def evaluate(state: State[Settings, Runs]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ... import nn, ops, optim, plotting
 from ...data import Split, standardize, train_test_split
 from ...errors import require
-from ...grad_mode import enable_grad
+from ...grad_mode import effect, enable_grad
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...stochastic_approximation import PowerSteps, check_step_sizes
 from ...tensor import Tensor, tensor
@@ -113,6 +113,14 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[Riva
     return Parts(model=model, optimizers=optimizers, schedules=schedules)
 
 
+@effect
+def note_distance(state: State[Settings, Rivals], name: str, distance: Tensor) -> None:
+    """Write down how far a rival is after this step."""
+    course = state.model.distances[name]
+    course.data[state.step] = distance.data
+    course.mark_written()
+
+
 def step(state: State[Settings, Rivals], batch: Batch) -> dict[str, Tensor]:
     model, (x, y) = state.model, batch  # (B, d), (B,)
     sets = {"batch": (model.x, model.y), "minibatch": (x, y), "single": (x[:1], y[:1])}
@@ -124,8 +132,7 @@ def step(state: State[Settings, Rivals], batch: Batch) -> dict[str, Tensor]:
         sgd.step()
         state.schedules[name].step()
         distances[name] = model.distance(name).detach()
-        model.distances[name].data[state.step] = distances[name].data
-        model.distances[name].mark_written()
+        note_distance(state, name, distances[name])
     return distances
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ... import metrics, nn, ops, optim, plotting
 from ...data import Split
+from ...grad_mode import effect
 from ...losses import CrossEntropyLoss, SmoothAccuracyLoss
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
@@ -40,6 +41,7 @@ class TwoPhases(nn.Module):
     def __init__(self, dim: int, *, rng: np.random.Generator = nn.init.REQUIRED) -> None:
         self.line, self.before = nn.Linear(dim, 2, rng=rng), nn.Linear(dim, 2, rng=rng)
 
+    @effect
     def keep(self) -> None:
         """`before` becomes what `line` is now."""
         for x, y in zip(self.before.parameters(), self.line.parameters(), strict=True):
@@ -69,15 +71,20 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[TwoP
     return Parts(model=model, optimizers={"adam": optim.Adam(model.line.parameters(), lr=config.lr)})
 
 
+def phase(state: State[Settings, TwoPhases]) -> str:
+    """What is trained on."""
+    return PHASES[state.step >= state.config.switch]
+
+
 def step(state: State[Settings, TwoPhases], batch: Batch) -> dict[str, Tensor]:
     x, y = batch  # (N, 2), (N,)
     adam = state.optimizers["adam"]
     adam.zero_grad()
     logits = state.model(x)
     entropy: Tensor = CrossEntropyLoss()(logits, y)
-    (entropy if state.step >= state.config.switch else SmoothAccuracyLoss()(logits, y)).backward()
+    (entropy if phase(state) == "cross_entropy" else SmoothAccuracyLoss()(logits, y)).backward()
     adam.step()
-    if state.step < state.config.switch:
+    if phase(state) == "accuracy":
         state.model.keep()
     return {"cross_entropy": entropy, "accuracy": (ops.argmax(logits, axis=-1) == y).to("float32").mean()}
 
@@ -136,6 +143,7 @@ RECIPE = Recipe(
     data=data,
     build=build,
     step=step,
+    phase=phase,
     evaluate=evaluate,
     baseline=baseline,
     bar=Bar(metric="lost", at_least=0.1, seeds=3),

@@ -55,9 +55,14 @@ def build(config: Settings, data: Split, rng: np.random.Generator) -> Parts[nn.M
     return Parts(model=nn.ModuleDict(models), optimizers=optimizers)
 
 
+def is_warm(state: State[Settings, nn.ModuleDict]) -> bool:
+    """Whether the second model is trained on the smooth F1 by now."""
+    return state.step >= state.config.warmup
+
+
 def step(state: State[Settings, nn.ModuleDict], batch: Batch) -> dict[str, Tensor]:
     x, t = batch  # (N, 10), (N,)
-    second = SmoothF1Loss() if state.step >= state.config.warmup else BCEWithLogitsLoss()
+    second = SmoothF1Loss() if is_warm(state) else BCEWithLogitsLoss()
     losses: dict[str, Any] = {}
     for name, loss in zip(MODELS, (BCEWithLogitsLoss(), second), strict=True):
         state.optimizers[name].zero_grad()
@@ -133,6 +138,7 @@ RECIPE = Recipe(
     data=data,
     build=build,
     step=step,
+    phase=is_warm,
     evaluate=evaluate,
     baseline=baseline,
     bar=Bar(metric="gain", at_least=0.12, statistic="mean", seeds=5),

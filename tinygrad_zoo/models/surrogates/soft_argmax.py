@@ -18,6 +18,7 @@ import numpy as np
 
 from ... import nn, ops, optim, plotting
 from ...data import Split
+from ...grad_mode import each_step
 from ...recipe import Bar, Batch, Config, Parts, Recipe, State
 from ...tensor import Tensor, tensor
 
@@ -82,7 +83,8 @@ def step(state: State[Settings, nn.ModuleDict], batch: Batch) -> dict[str, Tenso
     for name, optimizer in state.optimizers.items():
         model: Any = state.model[name]
         optimizer.zero_grad()
-        losses[name] = model.distance(name, *batch, sharpness(state.config, name, state.step)).mean()
+        beta = each_step(lambda name=name: sharpness(state.config, name, state.step))  # type: ignore[misc]
+        losses[name] = model.distance(name, *batch, beta).mean()
         if losses[name].requires_grad:  # not that of argmax: there is no gradient to step along
             losses[name].backward()
             optimizer.step()

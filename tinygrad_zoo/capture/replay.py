@@ -60,15 +60,8 @@ class Replay:
     def _bind(self) -> list[Callable[[], None]]:
         """Runs of native steps, and calls of Python between them."""
         bound, spans = self.bound, []
-        self._leaders: list[Step | None] = []  # the first step of every action; None: it belongs to the one before
-        self._prepared: list[Any] = []
+        self._leaders: list[Step] = []  # the first step of every action
         for step in self.steps:
-            if isinstance(step, Outside) and (prepared := step.prepared(bound)) is not None:
-                start = len(bound.table.rows)
-                spans.append(self._updating(step, prepared))
-                spans.append((start, len(bound.table.rows)))
-                self._leaders += [step, None]
-                continue
             if not step.native:
                 spans.append(step.action(bound))
                 self._leaders.append(step)
@@ -96,28 +89,6 @@ class Replay:
 
         return launch
 
-    def _updating(self, step: Outside, prepared: Any) -> Callable[[], None]:
-        """An optimizer's step: its Python, which writes the scalars of the launches behind it."""
-        table, slots = self.bound.table, []
-        set_grads = step.set_grads(self.bound)
-        launches = [(table.launch(*launch), count) for launch, count in zip(prepared.launches, prepared.scalars, strict=True)]
-        updates: list[Callable[[], None]] = []
-
-        def link() -> None:
-            for (launch, count), (*_, arguments) in zip(launches, prepared.launches, strict=True):
-                scalars = len([x for x in arguments if isinstance(x, float | bool)])
-                slots.append(table.numbers(launch, len(arguments) - scalars, count))
-            updates.append(prepared.updating(slots))
-
-        self.bound.links.append(link)
-        self._prepared.append(prepared)
-
-        def run() -> None:
-            set_grads()
-            updates[0]()
-
-        return run
-
     def fits(self) -> bool:
         """Whether all that the step looks at besides values is as it was recorded."""
         for x, array, needs in self._outside:
@@ -128,9 +99,6 @@ class Replay:
                 return False
         for x, _ in self._carried:
             if x._grad is None:
-                return False
-        for prepared in self._prepared:
-            if not prepared.fits():
                 return False
         around = self.recorder.around
         return around is None or around.same()
@@ -234,7 +202,7 @@ class Replay:
                     for (_, ref), grad in zip(step.effect.grads, entry.left_grads, strict=True):
                         if ref is not None and grad is not None:
                             self.bound.array(ref)[...] = grad
-                elif step is not None:
+                else:
                     action()
             return self._unlike(eager, result)
         finally:

@@ -293,21 +293,6 @@ class Outside(Step):
         yield from self.effect.outputs
         yield from (ref for _, ref in self.effect.new_grads)
 
-    def prepared(self, bound: Bound) -> Any:
-        """The launches of an optimizer's step, which stand in for it; None for another effect."""
-        function, args = self.effect.function, self.effect.args
-        owner = args[0] if args else None
-        if not hasattr(owner, "prepared") or getattr(type(owner).step, "__wrapped__", None) is not function:
-            return None
-        if machine() is None or len(args) > 1 or self.effect.kwargs:
-            return None
-        kept = [(x, x._grad) for x, _ in self.effect.grads]
-        self.set_grads(bound)()
-        made = owner.prepared()
-        for x, grad in kept:
-            x._grad = grad
-        return made
-
     def set_grads(self, bound: Bound) -> Action:
         grads = [(x, None if ref is None else bound.tensor(ref)) for x, ref in self.effect.grads]
 
@@ -320,6 +305,8 @@ class Outside(Step):
     def action(self, bound: Bound) -> Action:
         effect = self.effect
         function = effect.function
+        if machine() is not None and is_step(effect):
+            return Update(effect.args[0], self.set_grads(bound), bound).run
         change = lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref)
         args, kwargs = mapped((effect.args, effect.kwargs), lambda x: change(x) if isinstance(x, Marked) else x)
         set_grads = self.set_grads(bound)
@@ -342,6 +329,47 @@ class Outside(Step):
                     place[...] = value._data
 
         return run
+
+
+def is_step(effect: Effect) -> bool:
+    """Whether an effect is the step of an optimizer that can say its launches."""
+    owner = effect.args[0] if len(effect.args) == 1 and not effect.kwargs else None
+    return hasattr(owner, "prepared") and getattr(type(owner).step, "__wrapped__", None) is effect.function
+
+
+class Update:
+    """An optimizer's step by launches of its own: Python counts it and computes the scalars, nothing else."""
+
+    def __init__(self, optimizer: Any, set_grads: Action, bound: Bound) -> None:
+        self.optimizer, self.set_grads = optimizer, set_grads
+        self.prepared: Any = None
+        self.before: Action | None = None
+        self.bound = bound
+
+    def prepare(self) -> None:
+        """From the optimizer as it is now, with this program's gradients in place."""
+        self.before = None
+        self.prepared = made = self.optimizer.prepared()
+        if made is None:
+            return
+        self.table, slots = Table(), []
+        for launch in made.launches:
+            self.table.launch(*launch)
+        self.table.ready()
+        for i, ((*_, arguments), count) in enumerate(zip(made.launches, made.scalars, strict=True)):
+            first = next(k for k, x in enumerate(arguments) if isinstance(x, float))
+            slots.append(self.table.numbers(i, first, count))
+        self.before, self.count = made.updating(slots), len(made.launches)
+
+    def run(self) -> None:
+        self.set_grads()
+        if self.prepared is None or not self.prepared.fits():
+            self.prepare()
+        if self.before is None or self.prepared is None:
+            type(self.optimizer).step.__wrapped__(self.optimizer)
+        else:
+            self.before()
+            self.table.run(0, self.count)
 
 
 class Kernels(Step):

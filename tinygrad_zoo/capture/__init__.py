@@ -26,6 +26,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
@@ -33,6 +34,7 @@ import numpy as np
 from ..errors import CaptureError, UsageError
 from ..grad_mode import state
 from ..variable import Variable, wrap
+from .drawing import drawn
 from .program import difference
 from .recorder import Live, Recorder, mapped
 from .replay import Replay
@@ -138,12 +140,26 @@ class Captured(Generic[P, R]):
 
     @property
     def program(self) -> str:
-        """The program of the latest call, a line a step. Raises CaptureError before there is one."""
+        """The program of the latest call, a line a step: what it writes, does and reads, its settings, your line.
+
+        `py` stands before what Python runs. Raises CaptureError before there is a program.
+        """
         return self._replayed().text()
 
+    def draw(self, path: str | Path | None = None) -> Any:
+        """A picture of that program, by matplotlib: its steps in order, coloured by who runs them, and the arena over
+        them, a rectangle a value. Returns the figure; with `path` it is written there, a PNG."""
+        return drawn(self._replayed(), path)
+
     def report(self) -> dict[str, Any]:
-        """Of the program of the latest call: bytes of its arena and of all its values, launches, and the ops that are
-        still calls of Python."""
+        """Of the program of the latest call, and of all calls.
+
+        - `arena_bytes`: of the one allocation that holds all values; `value_bytes`: of these, if none shared memory
+        - `steps`: of the program; `native` of them run as `launches` of kernels, without Python
+        - `python`: the others by name, and how many there are: ops without a kernel, draws, effects
+        - `recorded`, `replayed`, `checked`: how many calls ran eagerly, by a program, and both ways (`check_every`)
+        - `programs`, `dropped`: how many were made, and forgotten for want of room
+        """
         return {**self._replayed().report(), **self.counts}
 
     def _replayed(self) -> Replay:

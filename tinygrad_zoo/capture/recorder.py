@@ -14,8 +14,10 @@ import itertools
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -188,6 +190,7 @@ class Effect:
     grads: list[tuple[Variable, Ref | None]]  # what `.grad` of the leaves is when it runs
     line: str
     new_grads: list[tuple[Variable, Ref]] = field(default_factory=list)  # gradients that it put on memory of their own
+    given: list[Any] = field(default_factory=list)  # the values of gradients and arguments as it begins
     left: dict[int, Any] = field(default_factory=dict)  # the arrays outside, by number, as it leaves them
     left_grads: list[Any] = field(default_factory=list)  # and the gradients
 
@@ -213,6 +216,10 @@ class Marked:
 
     ref: Ref
     tensor: bool
+
+
+def _bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array.reshape(-1).view(np.uint8)
 
 
 def opened(x: Any) -> Any:
@@ -250,6 +257,7 @@ class Recorder:
         self.known = known
         self._numbers = itertools.count(), itertools.count(-1, -1)
         self.kept: list[Any] = []  # what must not be freed, so that no id is given out twice
+        self.nodes: list[Node] = []
         self.made: list[weakref.ref[Any]] = []  # the Tensors that were made
         self.leaves: dict[int, Variable] = {}
         self.outside: dict[int, tuple[Variable, Any, bool]] = {}  # Tensors that were there, and their arrays
@@ -348,7 +356,7 @@ class Recorder:
         launches, self._launches = self._launches, []
         saved = list(node.saved) if node is not None else []
         if node is not None:
-            self.kept.append(node)
+            self.nodes.append(node)
         refs = [self._input(x) for x in inputs]
         self._refuse_shapes(op, settings, outputs)
         settings = mapped(settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
@@ -397,6 +405,28 @@ class Recorder:
         if variable is not None and not self.inside:
             self.made.append(weakref.ref(variable))
             self.fresh[id(variable)] = self.made[-1]
+
+    def held(self) -> list[Variable]:
+        """The Tensors made here that somebody holds besides the graph."""
+        by_nodes = Counter(id(x) for node in self.nodes for x in node.inputs if isinstance(x, Variable))
+        found = []
+        for reference in self.made:
+            x = reference()
+            if x is not None and sys.getrefcount(x) - 2 > by_nodes[id(x)]:  # one by `x`, one by the call
+                found.append(x)
+        return found
+
+    def release(self) -> None:
+        """Forget the recorded values: the program has memory of its own for them."""
+        self.kept, self.nodes, self.made, self.fresh, self.copies, self.at_start = [], [], [], {}, [], []
+        self.given, self.cells, self._launches = [], {}, []
+        for entry in self.entries:
+            if isinstance(entry, Pull):
+                entry.node = SimpleNamespace(op=entry.node.op)  # type: ignore[assignment]
+        for block in self.blocks.values():
+            if block.origin not in ("outside", "constant"):
+                array = block.array  # its size and type stay
+                block.array = np.lib.stride_tricks.as_strided(np.zeros(1, array.dtype), array.shape, (0,) * array.ndim)
 
     # ---- what a replay would not do again
     def _states(self) -> list[str]:
@@ -507,6 +537,9 @@ class Recorder:
         self.called.append(function)
         marked = mapped((args, kwargs), note)
         grads = self.grads()
+        refs = [ref for _, ref in grads if ref is not None]
+        mapped(marked, lambda x: refs.append(x.ref) if isinstance(x, Marked) else None)
+        given = [(ref, ref.view(_bytes(ref.block.memory)).copy()) for ref in refs] if self.snapshots else []
         self._drew()
         around = Surroundings(self.function)
         with self._outside():
@@ -530,6 +563,7 @@ class Recorder:
             if x._grad is not None and self.find(x._grad._data) is None:
                 entry.new_grads.append((x, self._output(x._grad._data, "effect")))
         if self.snapshots:
+            entry.given = given
             entry.left = {b.number: b.array.copy() for b in self.blocks.values() if b.origin == "outside"}
             entry.left_grads = [None if x._grad is None else x._grad._data.copy() for x, _ in grads]
         self.entries.append(entry)

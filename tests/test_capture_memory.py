@@ -15,8 +15,8 @@ import tinygrad_zoo as tz
 from capture_checks import Canaries, overlaps, replay_of
 from tinygrad_zoo import nn, optim
 from tinygrad_zoo.capture.drawing import kind_of, lifetimes
+from tinygrad_zoo.capture.entries import Block, Ref
 from tinygrad_zoo.capture.program import ALIGNED, GAP, Arena, plan
-from tinygrad_zoo.capture.recorder import Block, Ref
 from tinygrad_zoo.capture.steps import Step
 
 
@@ -66,7 +66,13 @@ def test_no_two_values_share_memory_while_they_live(
 # ---- models
 def _mlp() -> Any:
     rng = np.random.default_rng(0)
-    layers = [nn.Linear(64, 128, rng=rng), nn.ReLU(), nn.Linear(128, 128, rng=rng), nn.ReLU(), nn.Linear(128, 10, rng=rng)]
+    layers = [
+        nn.Linear(64, 128, rng=rng),
+        nn.ReLU(),
+        nn.Linear(128, 128, rng=rng),
+        nn.ReLU(),
+        nn.Linear(128, 10, rng=rng),
+    ]
     return nn.Sequential(*layers), (rng.standard_normal((32, 64)), rng.integers(0, 10, 32))
 
 
@@ -135,7 +141,9 @@ def test_a_training_step_stays_in_its_memory_and_needs_no_more_than_eagerly(name
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert not any(x.origin == "op" and x.array.base is None for x in replay.recorder.blocks.values())  # what was recorded
+    assert not any(
+        x.origin == "op" and x.array.base is None for x in replay.recorder.blocks.values()
+    )  # what was recorded
     arguments = sum(x.numpy().nbytes for x in batch)  # which the arena holds too, and eagerly the caller
     assert captured.report()["arena_bytes"] - arguments <= peak
 

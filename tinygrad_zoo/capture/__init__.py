@@ -11,10 +11,10 @@
     for x, y in batches:
         loss = step(x, y)
 
-The first two calls run as they stand and are recorded (`recorder.py`): two, so that what differs between them is known to
-depend on values. `program.py` makes steps of the recording, kernel launches wherever there is a kernel (`lowering.py`,
-`pointwise.py`), lays all values into one arena, and from the third call on `replay.py` runs that: no graph, no allocation
-but for the results, almost no Python.
+The first two calls run as they stand and are recorded (`recorder.py`): two, so that what differs between them is known
+to depend on values. `program.py` makes steps of the recording, kernel launches wherever there is a kernel
+(`lowering.py`, `pointwise.py`), lays all values into one arena, and from the third call on `replay.py` runs that: no
+graph, no allocation but for the results, almost no Python.
 
 What a replay repeats: ops, forward and backward, draws from generators, and effects, functions decorated with
 `tinygrad_zoo.effect` such as an optimizer's step. What it does not: all other Python. Where that would show, a
@@ -35,8 +35,10 @@ from ..errors import CaptureError, UsageError
 from ..grad_mode import state
 from ..variable import Variable, wrap
 from .drawing import drawn
+from .entries import mapped
+from .guards import Live
 from .program import difference
-from .recorder import Live, Recorder, mapped
+from .recorder import Recorder
 from .replay import Replay
 
 __all__ = ["Captured", "capture"]
@@ -103,7 +105,7 @@ class Captured(Generic[P, R]):
                 if kind.in_vain > _TRIES:
                     raise CaptureError(
                         f"capture: every call finds {recorder.changing or 'what the step uses'} changed, so that no "
-                        "recording is ever replayed: make it an argument of the step, or a tensor that is written in place"
+                        "recording is ever replayed: make it an argument, or a tensor that is written in place"
                     )
             elif kind.tries >= _TRIES:
                 raise CaptureError(
@@ -113,7 +115,9 @@ class Captured(Generic[P, R]):
                 )
         return result
 
-    def _recorder(self, given: list[Any], args: Any, kwargs: Any, before: Recorder | None, snapshots: bool = False) -> Any:
+    def _recorder(
+        self, given: list[Any], args: Any, kwargs: Any, before: Recorder | None, snapshots: bool = False
+    ) -> Any:
         """A recorder, and the arguments on memory of their own: so they are told from all else, as in a replay."""
         copies = list(map(_own, given))
         left = iter(copies)
@@ -251,9 +255,7 @@ def _own(x: Any) -> Any:
 @overload
 def capture(function: Callable[P, R], /) -> Captured[P, R]: ...
 @overload
-def capture(
-    *, check_every: int | None = None, max_programs: int = 8
-) -> Callable[[Callable[P, R]], Captured[P, R]]: ...
+def capture(*, check_every: int | None = None, max_programs: int = 8) -> Callable[[Callable[P, R]], Captured[P, R]]: ...
 @overload
 def capture(
     function: Callable[P, R], /, *, check_every: int | None = None, max_programs: int = 8

@@ -78,7 +78,9 @@ def drawn(replay: Replay, path: str | Path | None) -> Any:
         )  # fmt: skip
         labelled.add(group)
     report = replay.report()
-    below.set(xlabel="step", ylabel="KiB of the arena", xlim=(-1.6, len(steps) + 0.6), ylim=(0, replay.arena.size / 1024))
+    below.set(
+        xlabel="step", ylabel="KiB of the arena", xlim=(-1.6, len(steps) + 0.6), ylim=(0, replay.arena.size / 1024)
+    )
     below.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     figure.suptitle(
         f"{len(steps)} steps, {report['launches']} launches, {report['arena_bytes']:,} bytes for "

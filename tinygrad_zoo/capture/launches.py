@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels import jit
-from .recorder import Block, Call, Cell, Launch, Live, Marked, Ref, mapped, root_of
+from .entries import Block, Call, Cell, Launch, Marked, Ref, mapped, root_of
+from .guards import Live
 
 Array = np.ndarray[Any, Any]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import threads
 from ..kernels.jit import COMPILED
 from ..kernels.machine import machine
 from . import pointwise
+from .entries import Call, Cell, Ref, root_of
+from .guards import Live
 from .launches import same_numbers
-from .recorder import Call, Cell, Live, Ref, root_of
 from .steps import Bound, Kernels, Step, copyable, emit_copy, emit_launch, merged, refs_in
 
 Array = np.ndarray[Any, Any]

@@ -14,10 +14,12 @@ from ..errors import IndexingError
 from ..grad_mode import state
 from ..tensor import Tensor
 from ..variable import Variable, wrap
+from .entries import Block, Draw, Effect, Marked, Ref, mapped
+from .guards import Live
+from .lowering import Native
 from .pointwise import Chain, fused
 from .program import Arena, plan, read_by, steps_of
-from .recorder import Block, Draw, Effect, Live, Marked, Recorder, Ref, mapped
-from .lowering import Native
+from .recorder import Recorder
 from .steps import Bound, Drawing, Kernels, Outside, Python, Step, refs_in
 
 Array = np.ndarray[Any, Any]
@@ -202,7 +204,8 @@ class Replay:
                     )
                     for ref, (_, expected) in zip(ours, entry.given, strict=True):
                         if not close(self.bound.array(ref), expected):
-                            return f"{step.line}: {step.name} is given {_few(self.bound.array(ref))}, eagerly {_few(expected)}"
+                            found = _few(self.bound.array(ref))
+                            return f"{step.line}: {step.name} is given {found}, eagerly {_few(expected)}"
                     for ref, made in zip(step.effect.outputs, entry.outputs, strict=True):
                         self.bound.array(ref)[...] = eager_array(made)
                     for (_, ref), (_, made) in zip(step.effect.new_grads, entry.new_grads, strict=True):

@@ -41,7 +41,9 @@ def _samples(name: str, dtype: str) -> list[tuple[list[list[Any]], dict[str, Any
         [s if isinstance(s, Sample) else Sample(s, {}) for s in samples(Draw(np.random.default_rng(seed)))]
         for seed in range(4)
     ]
-    return [([[_cast(x, dtype) for x in v.inputs] for v in seen], seen[0].settings) for seen in zip(*drawn, strict=True)]
+    return [
+        ([[_cast(x, dtype) for x in v.inputs] for v in seen], seen[0].settings) for seen in zip(*drawn, strict=True)
+    ]
 
 
 def _alike(x: Any, y: Any) -> bool:
@@ -71,7 +73,7 @@ def _said_of(name: str, dtype: str, python: Counter[str]) -> list[str]:
     for i, (inputs, options) in enumerate(_samples(name, dtype)):
         first, *others = inputs
         others = [v for v in others if all(map(_alike, v, first))] or [first]
-        masked = name == "getitem" and getattr(options.get("index"), "dtype", None) == bool
+        masked = name == "getitem" and getattr(options.get("index"), "dtype", None) is np.dtype(bool)
         try:
             said, captured = captured_as_eager(_step(OPS[name], options), first, others, ROUNDED[dtype])
         except CaptureError as error:

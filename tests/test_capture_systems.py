@@ -35,13 +35,13 @@ EXACT = {
 # How far one step may be off, of the largest entry of a parameter, and of a metric or 1.
 OFF = 5e-6, 1e-6
 LARGER = {
-    "mutual_information": (5e-6, 1e-4),  # exp of estimates
     "earth_mover": (5e-6, 5e-6),  # a difference of bounds
     "wgan_clip": (5e-6, 5e-6),  # a difference of means
     "glow": (5e-6, 1e-5),  # a sum of many logarithms of scales
 }
-# Biases that InfoNCE does not depend on: their gradients are 0 but for rounding, by whose size Adam divides it.
-ROUNDING, OF_ROUNDING = re.compile(r"infonce_\d+\.h\.4\.bias"), 1e-2
+# InfoNCE does not see what moves all h(y) alike, as these do, a hidden one where its unit is on for all y: such a
+# gradient is 0 but for rounding, and Adam divides it by its own size.
+ROUNDING, OF_ROUNDING = re.compile(r"infonce_\d+\.h\.\d\.bias"), 1e-2
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@
     for x, y in batches:
         loss = step(x, y)
 
-The first two calls run as they stand and are recorded (`recorder.py`): two, so that what differs between them is known to
-depend on values. `program.py` makes steps of the recording, kernel launches wherever there is a kernel (`lowering.py`,
-`pointwise.py`), lays all values into one arena, and from the third call on `replay.py` runs that: no graph, no allocation
-but for the results, almost no Python.
+The first two calls run as they stand and are recorded (`recorder.py`): two, so that what differs between them is known
+to depend on values. `program.py` makes steps of the recording, kernel launches wherever there is a kernel
+(`lowering.py`, `pointwise.py`), lays all values into one arena, and from the third call on `replay.py` runs that: no
+graph, no allocation but for the results, almost no Python.
 
 What a replay repeats: ops, forward and backward, draws from generators, and effects, functions decorated with
 `tinygrad_zoo.effect` such as an optimizer's step. What it does not: all other Python. Where that would show, a
@@ -26,6 +26,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
@@ -33,8 +34,11 @@ import numpy as np
 from ..errors import CaptureError, UsageError
 from ..grad_mode import state
 from ..variable import Variable, wrap
+from .drawing import drawn
+from .entries import mapped
+from .guards import Live
 from .program import difference
-from .recorder import Live, Recorder, mapped
+from .recorder import Recorder
 from .replay import Replay
 
 __all__ = ["Captured", "capture"]
@@ -107,7 +111,7 @@ class Captured(Generic[P, R]):
                 if kind.in_vain > _TRIES:
                     raise CaptureError(
                         f"capture: every call finds {recorder.changing or 'what the step uses'} changed, so that no "
-                        "recording is ever replayed: make it an argument of the step, or a tensor that is written in place"
+                        "recording is ever replayed: make it an argument, or a tensor that is written in place"
                     )
             elif kind.tries >= _TRIES:
                 raise CaptureError(
@@ -117,7 +121,9 @@ class Captured(Generic[P, R]):
                 )
         return result
 
-    def _recorder(self, given: list[Any], args: Any, kwargs: Any, before: Recorder | None, snapshots: bool = False) -> Any:
+    def _recorder(
+        self, given: list[Any], args: Any, kwargs: Any, before: Recorder | None, snapshots: bool = False
+    ) -> Any:
         """A recorder, and the arguments on memory of their own: so they are told from all else, as in a replay."""
         copies = list(map(_own, given))
         left = iter(copies)
@@ -144,12 +150,26 @@ class Captured(Generic[P, R]):
 
     @property
     def program(self) -> str:
-        """The program of the latest call, a line a step. Raises CaptureError before there is one."""
+        """The program of the latest call, a line a step: what it writes, does and reads, its settings, your line.
+
+        `py` stands before what Python runs. Raises CaptureError before there is a program.
+        """
         return self._replayed().text()
 
+    def draw(self, path: str | Path | None = None) -> Any:
+        """A picture of that program, by matplotlib: its steps in order, coloured by who runs them, and the arena over
+        them, a rectangle a value. Returns the figure; with `path` it is written there, a PNG."""
+        return drawn(self._replayed(), path)
+
     def report(self) -> dict[str, Any]:
-        """Of the program of the latest call: bytes of its arena and of all its values, launches, and the ops that are
-        still calls of Python."""
+        """Of the program of the latest call, and of all calls.
+
+        - `arena_bytes`: of the one allocation that holds all values; `value_bytes`: of these, if none shared memory
+        - `steps`: of the program; `native` of them run as `launches` of kernels, without Python
+        - `python`: the others by name, and how many there are: ops without a kernel, draws, effects
+        - `recorded`, `replayed`, `checked`: how many calls ran eagerly, by a program, and both ways (`check_every`)
+        - `programs`, `dropped`: how many were made, and forgotten for want of room
+        """
         return {**self._replayed().report(), **self.counts}
 
     def _replayed(self) -> Replay:
@@ -266,9 +286,7 @@ def _own(x: Any) -> Any:
 @overload
 def capture(function: Callable[P, R], /) -> Captured[P, R]: ...
 @overload
-def capture(
-    *, check_every: int | None = None, max_programs: int = 8
-) -> Callable[[Callable[P, R]], Captured[P, R]]: ...
+def capture(*, check_every: int | None = None, max_programs: int = 8) -> Callable[[Callable[P, R]], Captured[P, R]]: ...
 @overload
 def capture(
     function: Callable[P, R], /, *, check_every: int | None = None, max_programs: int = 8

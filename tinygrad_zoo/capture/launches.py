@@ -9,6 +9,7 @@ by bit. If they do, a replay may leave the op's Python out. Whatever else the op
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels import jit
-from .recorder import Block, Call, Cell, Launch, Live, Marked, Ref, mapped, root_of
+from .entries import Block, Call, Cell, Launch, Marked, Ref, mapped, root_of
+from .guards import Live
 
 Array = np.ndarray[Any, Any]
 
@@ -70,7 +72,18 @@ def planned(call: Call) -> Plan | None:
 def _checks_indices(call: Call) -> bool:
     """Whether an op's Python may look whether integers are in range, which kernels don't. What the backward is given,
     the forward has looked at."""
-    return not call.op.__name__.endswith("_backward") and any(x.dtype.kind == "i" for x in _given(call))
+    if call.op.__name__.endswith("_backward"):
+        return False
+    return any(x.dtype.kind == "i" and not _are_places(call, x) for x in _given(call))
+
+
+def _are_places(call: Call, index: Ref) -> bool:
+    """Whether integers are where a max-pooling found its results, and the call's planes are as large as those."""
+    maker = index.block.maker
+    if maker is None or not maker.op.__name__.startswith("max_pool") or "_planes" not in call.op.__name__:
+        return False
+    size = call.settings["size"] if "size" in call.settings else call.inputs[0].shape[2:]
+    return math.prod(maker.inputs[0].shape[2:]) <= math.prod(size)
 
 
 def _extra(call: Call) -> list[Block]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import threads
 from ..kernels.jit import COMPILED
 from ..kernels.machine import machine
 from . import pointwise
+from .entries import Call, Cell, Marked, Ref, root_of
+from .guards import Live
 from .launches import same_numbers
-from .recorder import Call, Cell, Live, Ref, root_of
 from .steps import Bound, Kernels, Step, copyable, emit_copy, emit_launch, merged, refs_in
 
 Array = np.ndarray[Any, Any]
@@ -182,8 +182,10 @@ def _concat(call: Call) -> Step | None:
 
 
 def _getitem_adjoint(call: Call) -> Step | None:
-    """Where the index is made of slices and numbers."""
+    """Where the index is made of slices and numbers, or is an array of rows."""
     x, out, index = call.inputs[0], call.outputs[0], call.settings["index"]
+    if isinstance(index, Marked):
+        return _rows_adjoint(call, x, index.ref, out)
     parts = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(i, int | slice | type(None) | type(Ellipsis)) and not isinstance(i, bool) for i in parts):
         return None
@@ -191,6 +193,20 @@ def _getitem_adjoint(call: Call) -> Step | None:
     if part is None or part.shape != x.shape:
         return None
     return _moves(call, [(x, part)], gaps=part.shape != out.shape)
+
+
+def _rows_adjoint(call: Call, x: Ref, index: Ref, out: Ref) -> Step | None:
+    """Σ of the rows of x that have one number: the gradient of a table."""
+    fits = index.dtype == np.int64 and x.dtype in COMPILED and len(out.shape) == 2 and 0 not in x.shape
+    if not fits or not (_compact(index) and _compact(x) and _compact(out)) or x.shape != (*index.shape, out.shape[1]):
+        return None
+    rows = (int(np.prod(index.shape)), out.shape[1])
+
+    def write(bound: Bound) -> None:
+        arrays = bound.array(x).reshape(rows), bound.array(index).reshape(-1), bound.array(out), bound.wrong
+        bound.table.launch(_kernels().scatter, x.dtype, 1, arrays)
+
+    return Native(call, write)
 
 
 # ---- the loss

@@ -10,7 +10,8 @@ import numpy as np
 from ..kernels import threads
 from ..kernels.jit import COMPILED
 from ..kernels.machine import machine
-from .recorder import Call, Live, Ref
+from .entries import Call, Ref
+from .guards import Live
 from .steps import Bound, Step, merged, ordered
 
 MOST = 24  # ops in a chain
@@ -199,6 +200,4 @@ def fused(steps: Sequence[Step]) -> list[Step]:
 
 def _others(open_: list[Chain], chain: Chain, reads: set[Any]) -> bool:
     """Whether another open chain makes something of what is read: it must be closed first, before `chain` goes on."""
-    return any(
-        other is not chain and {call.outputs[0].block.owner for call in other.calls} & reads for other in open_
-    )
+    return any(other is not chain and {call.outputs[0].block.owner for call in other.calls} & reads for other in open_)

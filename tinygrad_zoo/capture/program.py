@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CaptureError
+from .entries import Block, Call, Cell, Draw, Effect, Entry, Marked, Pull, Ref, describe
+from .guards import Live
 from .lowering import lowered
-from .pointwise import Chain, fused
-from .recorder import Block, Call, Cell, Draw, Effect, Entry, Live, Marked, Pull, Recorder, Ref, describe, mapped
-from .steps import Bound, Drawing, Kernels, Outside, Python, Rule, Step, refs_in
+from .recorder import Recorder
+from .steps import Drawing, Outside, Python, Rule, Step, refs_in
 
 Array = np.ndarray[Any, Any]
 ALIGNED = 64
@@ -74,7 +74,13 @@ def _shape_of(entry: Entry) -> Any:
         return entry.node.op, plain(entry.inputs), plain(entry.settings), outputs
     if isinstance(entry, Draw):
         return "draw", outputs
-    return entry.function, plain(entry.args), plain(entry.kwargs), [plain(ref) for _, ref in entry.grads + entry.new_grads], outputs
+    return (
+        entry.function,
+        plain(entry.args),
+        plain(entry.kwargs),
+        [plain(ref) for _, ref in entry.grads + entry.new_grads],
+        outputs,
+    )
 
 
 # ---- from entries to steps
@@ -89,7 +95,11 @@ def steps_of(first: Recorder, second: Recorder, needed: set[Block]) -> list[Step
         writes = {x.block.owner for x in entry.outputs if isinstance(x, Ref)}
         reads = {x.block.owner for x in read_by(entry)}
         lasting = isinstance(entry, Draw | Effect)
-        if not lasting and (writes <= reads or not writes & live) and not any(isinstance(x, Cell) for x in entry.outputs):
+        if (
+            not lasting
+            and (writes <= reads or not writes & live)
+            and not any(isinstance(x, Cell) for x in entry.outputs)
+        ):
             continue  # a view, or unused
         live |= reads
         kept.append((before, entry))
@@ -126,7 +136,12 @@ def _without_copies(entries: Sequence[Entry], needed: set[Block]) -> list[Entry 
         if not (isinstance(entry, Call) and entry.op.__name__ == "copy" and isinstance(entry.inputs[0], Ref)):
             continue
         x, y = entry.inputs[0], entry.outputs[0]
-        if x.block.owner.origin == "op" and last[x.block.owner] == i and x.block.owner not in needed and x.kind == y.kind:
+        if (
+            x.block.owner.origin == "op"
+            and last[x.block.owner] == i
+            and x.block.owner not in needed
+            and x.kind == y.kind
+        ):
             y.block.alias = x.block
             last[x.block.owner] = max(last[x.block.owner], last.pop(y.block, i))
             if y.block in needed:

@@ -1,8 +1,8 @@
 """What a step did, while it runs eagerly: every op, forward and backward, every draw, every effect, in order.
 
 The recorder is the observer of `grad_mode`, and is told besides of what is no op: draws (`ops.random.draw`), effects
-(`grad_mode.effect`: the optimizer's step, running statistics), numbers that are asked anew (`each_step`), and of attempts
-to take values out of the graph, which a replay would not repeat.
+(`grad_mode.effect`: the optimizer's step, running statistics), numbers that are asked anew (`each_step`), and of
+attempts to take values out of the graph, which a replay would not repeat.
 
 A value is named by its memory: `Ref` is a view of a `Block`, the array that owns the memory. All arrays are kept while
 recording goes on, so that no two blocks share an address.
@@ -11,11 +11,11 @@ recording goes on, so that no two blocks share an address.
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,212 +26,11 @@ from ..grad_mode import state
 from ..kernels import jit
 from ..op import Op
 from ..variable import Node, Variable, now, wrap
+from .entries import Block, Call, Cell, Draw, Effect, Entry, Launch, Marked, Pull, Ref, mapped, root_of
+from .guards import Guarded, Live, Unknown, opened, user_line
 from .surroundings import Surroundings, drawn
 
 _CALL, _PULL = Op.__call__.__code__, autograd._pull_recorded.__code__
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_MODELS = os.path.join(_HERE, "models") + os.sep
-
-
-class Live(float):
-    """A number that a replay asks for anew. Arithmetic on it would not be done again, and says so."""
-
-    number: Callable[[], float]
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
-        return getattr(ufunc, method)(*map(_plain, inputs), **settings)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return function(*map(_plain, args), **{name: _plain(x) for name, x in kwargs.items()})
-
-
-def _plain(x: Any) -> Any:
-    """The number itself: to NumPy a float has no dtype of its own, and one of another class has."""
-    return float.__float__(x) if isinstance(x, Live) else x
-
-
-def _looked_at(name: str) -> Callable[..., Any]:
-    """A method of float on a Live: for ops and rules, which are done again as a whole, and for nobody else."""
-    method = getattr(float, name)
-
-    def look(self: Live, *others: Any) -> Any:
-        if state.recorder is not None and all(isinstance(x, int | float) for x in others):
-            state.recorder.look(self)
-        return method(self, *others)
-
-    return look
-
-
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"):
-    for _method in (f"__{_name}__", f"__r{_name}__"):
-        setattr(Live, _method, _looked_at(_method))
-for _name in ("neg", "abs", "float", "int", "round", "bool", "lt", "le", "gt", "ge"):
-    setattr(Live, f"__{_name}__", _looked_at(f"__{_name}__"))
-
-
-class Unknown:
-    """What an effect returned beside Tensors: a replay can't give it."""
-
-    def __bool__(self) -> bool:
-        raise CaptureError(
-            f"capture: {user_line()} decides by what an effect returned, which a replay would not look at again: "
-            "decide outside of the captured function"
-        )
-
-
-@dataclass(eq=False, slots=True)
-class Block:
-    """Memory, and where its contents come from."""
-
-    array: np.ndarray[Any, Any]
-    origin: str  # "argument", "outside", "constant", "draw", "op", "effect"
-    number: int
-    written: bool = False  # by an effect
-    variable: Any = None  # the Tensor outside whose array it is
-    alias: Block | None = None  # whose memory it shares, after a copy was left out
-
-    @property
-    def memory(self) -> np.ndarray[Any, Any]:
-        """The array with its axes in the order of memory."""
-        return self.array.transpose(np.argsort([-s for s in self.array.strides], kind="stable"))
-
-    @property
-    def owner(self) -> Block:
-        return self if self.alias is None else self.alias.owner
-
-    def __repr__(self) -> str:
-        return f"%{self.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A value: a view of a block."""
-
-    block: Block
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @classmethod
-    def of(cls, block: Block, array: np.ndarray[Any, Any]) -> Ref:
-        start = array.ctypes.data - block.array.ctypes.data if array.size else 0
-        return cls(block, start, array.shape, array.strides, array.dtype)
-
-    def view(self, base: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The value's array, where `base`, bytes, is the block's memory."""
-        return np.ndarray(self.shape, self.dtype, base, self.offset, self.strides)
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        return self.offset, self.shape, self.strides, self.dtype
-
-
-class Cell:
-    """A by-product of an op that is no array, a number that its backward is given; `value` is what was recorded."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-
-@dataclass(slots=True)
-class Launch:
-    """A kernel that ran inside of a call, with its arguments: Refs for arrays."""
-
-    kernel: jit.Kernel
-    dtype: np.dtype[Any]
-    parts: int
-    arguments: tuple[Any, ...]
-
-
-@dataclass(slots=True)
-class Call:
-    """An op on arrays: `outputs` are what it returns, its by-products behind them."""
-
-    op: Any
-    inputs: list[Any]  # Refs, Live, and other values as they are
-    settings: dict[str, Any]
-    outputs: list[Any]  # Refs, Cells, None
-    line: str
-    launches: list[Launch] = field(default_factory=list)
-    plan: Any = None  # of its launches: see launches.py
-    precision: Any = None  # of its products
-
-
-@dataclass(slots=True)
-class Pull:
-    """A gradient rule that looks at values outside of ops: `node`'s, run as a whole on arrays."""
-
-    node: Node
-    inputs: list[Any]  # the gradients, the outputs, the inputs, the saved
-    settings: dict[str, Any]
-    outputs: list[Any]
-    line: str
-    precision: Any  # of its products
-
-
-@dataclass(slots=True)
-class Draw:
-    """What the host draws, or hands over: `values(rng)` for the arrays `outputs`."""
-
-    rng: Any
-    values: Callable[[Any], Any]
-    outputs: list[Ref]
-    line: str
-
-
-@dataclass(slots=True)
-class Effect:
-    """A function that writes outside of the graph."""
-
-    function: Callable[..., Any]
-    args: Any  # Refs for Tensors: see `mapped`
-    kwargs: Any
-    outputs: list[Ref]
-    grads: list[tuple[Variable, Ref | None]]  # what `.grad` of the leaves is when it runs
-    line: str
-    new_grads: list[tuple[Variable, Ref]] = field(default_factory=list)  # gradients that it put on memory of their own
-    left: dict[int, Any] = field(default_factory=dict)  # the arrays outside, by number, as it leaves them
-    left_grads: list[Any] = field(default_factory=list)  # and the gradients
-
-
-Entry = Call | Pull | Draw | Effect
-
-
-def mapped(value: Any, change: Callable[[Any], Any], also: tuple[type, ...] = ()) -> Any:
-    """A nest of lists, tuples and dicts with `change` made to every Tensor and array in it, and to what is `also`."""
-    if isinstance(value, (Variable, np.ndarray, Ref, Marked, *also)):
-        return change(value)
-    if isinstance(value, dict):
-        return {key: mapped(x, change, also) for key, x in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [mapped(x, change, also) for x in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """A Tensor in a nest that was mapped: its value."""
-
-    ref: Ref
-    tensor: bool
-
-
-def opened(x: Any) -> Any:
-    """The array behind a guarded one."""
-    return x._guarded if type(x) is Guarded else x
-
-
-def root_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The array that owns the memory."""
-    while True:
-        base: Any = array.base
-        if not isinstance(base, np.ndarray):  # as_strided puts an object of its own between
-            base = getattr(base, "base", None)
-            if not isinstance(base, np.ndarray):
-                return array
-        array = base
 
 
 class Recorder:
@@ -253,7 +52,7 @@ class Recorder:
         self.known = known
         self._numbers = itertools.count(), itertools.count(-1, -1)
         self.kept: list[Any] = []  # what must not be freed, so that no id is given out twice
-        self.nodes: list[Node] = []  # whose rules may run again, and whose inputs live as long
+        self.nodes: list[Node] = []
         self.made: list[weakref.ref[Any]] = []  # the Tensors that were made
         self.leaves: dict[int, Variable] = {}
         self.outside: dict[int, tuple[Variable, Any, bool]] = {}  # Tensors that were there, and their arrays
@@ -359,6 +158,9 @@ class Recorder:
         found = [self._output(a, "op") for a in (*outputs, *saved)]
         call = Call(op, refs, settings, found, user_line(), precision=state.precision)
         call.launches = [Launch(k, d, p, tuple(map(self._argument, given))) for k, d, p, given in launches]
+        for x in found:
+            if isinstance(x, Ref) and x.block.origin == "op" and x.block.maker is None:
+                x.block.maker = call
         self.kept.append(settings)
         self.entries.append(call)
         if self.known and call.launches:
@@ -375,10 +177,13 @@ class Recorder:
     def _refuse_shapes(self, op: Any, settings: dict[str, Any], outputs: Sequence[Any]) -> None:
         """What has as many results as its values say can't be replayed."""
         index = settings.get("index")
-        masked = any(getattr(i, "dtype", None) == bool for i in (index if isinstance(index, tuple) else (index,)))
+        masked = any(
+            getattr(i, "dtype", None) is np.dtype(bool) for i in (index if isinstance(index, tuple) else (index,))
+        )
         if op.__name__ in ("masked_select", "nonzero", "nms", "batched_nms") or (op.__name__ == "getitem" and masked):
             raise CaptureError(
-                f"capture: {user_line()} calls {op}{' with a mask' * masked}: how many results it has depends on values: "
+                f"capture: {user_line()} calls {op}{' with a mask' * masked}: how many results it has depends on "
+                "values: "
                 "write tinygrad_zoo.where(mask, x, 0), or weigh by the mask"
             )
 
@@ -402,6 +207,28 @@ class Recorder:
             self.made.append(weakref.ref(variable))
             self.fresh[id(variable)] = self.made[-1]
 
+    def held(self) -> list[Variable]:
+        """The Tensors made here that somebody holds besides the graph."""
+        by_nodes = Counter(id(x) for node in self.nodes for x in node.inputs if isinstance(x, Variable))
+        found = []
+        for reference in self.made:
+            x = reference()
+            if x is not None and sys.getrefcount(x) - 2 > by_nodes[id(x)]:  # one by `x`, one by the call
+                found.append(x)
+        return found
+
+    def release(self) -> None:
+        """Forget the recorded values: the program has memory of its own for them."""
+        self.kept, self.nodes, self.made, self.fresh, self.copies, self.at_start = [], [], [], {}, [], []
+        self.given, self.cells, self._launches = [], {}, []
+        for entry in self.entries:
+            if isinstance(entry, Pull):
+                entry.node = SimpleNamespace(op=entry.node.op)  # type: ignore[assignment]
+        for block in self.blocks.values():
+            if block.origin not in ("outside", "constant"):
+                array = block.array  # its size and type stay
+                block.array = np.lib.stride_tricks.as_strided(np.zeros(1, array.dtype), array.shape, (0,) * array.ndim)
+
     # ---- what a replay would not do again
     def _states(self) -> list[str]:
         return drawn(list(self._generators.values()))
@@ -421,8 +248,9 @@ class Recorder:
     def check_draws(self, line: str = "") -> None:
         if self._drawn != self._states():
             raise CaptureError(
-                f"capture: the step draws numbers itself, before {line or user_line()}, which a replay would not do again: let "
-                "tinygrad_zoo.randn(..., rng=rng), tinygrad_zoo.draw_key(rng) and such draw them, or pass them as an argument"
+                f"capture: the step draws numbers itself, before {line or user_line()}, which a replay would not do "
+                "again: let tinygrad_zoo.randn(..., rng=rng), tinygrad_zoo.draw_key(rng) and such draw them, or pass "
+                "them as an argument"
             )
 
     def check_around(self) -> None:
@@ -511,6 +339,9 @@ class Recorder:
         self.called.append(function)
         marked = mapped((args, kwargs), note)
         grads = self.grads()
+        refs = [ref for _, ref in grads if ref is not None]
+        mapped(marked, lambda x: refs.append(x.ref) if isinstance(x, Marked) else None)
+        given = [(ref, ref.recorded().copy()) for ref in refs] if self.snapshots else []
         self._drew()
         around = Surroundings(self.function)
         with self._outside():
@@ -534,6 +365,7 @@ class Recorder:
             if x._grad is not None and self.find(x._grad._data) is None:
                 entry.new_grads.append((x, self._output(x._grad._data, "effect")))
         if self.snapshots:
+            entry.given = given
             entry.left = {b.number: b.array.copy() for b in self.blocks.values() if b.origin == "outside"}
             entry.left_grads = [None if x._grad is None else x._grad._data.copy() for x, _ in grads]
         self.entries.append(entry)
@@ -557,8 +389,10 @@ class Recorder:
                 del self.blocks[met]
             given = [*(g if isinstance(g, list) else [g]), *outs, *inputs, *node.saved]
             refs = [self._input(x) for x in given]
-            self.nodes.append(node)
-            found = [None if x is None else self._output(x._data if isinstance(x, Variable) else x, "op") for x in results]
+            self.kept.append(node)
+            found = [
+                None if x is None else self._output(x._data if isinstance(x, Variable) else x, "op") for x in results
+            ]
             settings = mapped(node.settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
             self.entries.append(Pull(node, refs, settings, found, user_line(), state.precision))
             results = [x if x is None or isinstance(x, Variable) else wrap(Variable.result_type, x) for x in results]
@@ -626,82 +460,3 @@ class _Outside:
 
     def __exit__(self, *_: object) -> None:
         self.recorder.inside -= 1
-
-
-class Guarded:
-    """In place of an array: it says what it is, and refuses to be computed with, which a replay would not do again.
-
-    No subclass of ndarray, whose numbers `numpy.asarray` would give out. Ops take it for the array.
-    """
-
-    __class__ = np.ndarray  # type: ignore[assignment]
-    shown = ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags")
-
-    def __init__(self, array: np.ndarray[Any, Any]) -> None:
-        self._guarded = array
-
-    def __getattr__(self, name: str) -> Any:
-        if name in Guarded.shown:
-            return getattr(self._guarded, name)
-        if name in vars(np.ndarray):
-            self._refuse()
-        raise AttributeError(name)
-
-    def __len__(self) -> int:
-        return len(self._guarded)
-
-    def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise CaptureError(
-            f"capture: {user_line()} computes with the array of a tensor, outside of ops: a replay would not do it again: "
-            "write it in ops, or put it into a function of its own decorated with tinygrad_zoo.effect"
-        )
-
-    __array_ufunc__ = __array_function__ = __array__ = _refuse
-
-
-def _guard() -> None:
-    """All operators of an array are refused."""
-    for name, method in vars(np.ndarray).items():
-        if name.startswith("__") and name not in vars(Guarded) and name not in vars(object):
-            setattr(Guarded, name, Guarded._refuse if callable(method) else property(Guarded._refuse))
-    for name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__repr__", "__str__", "__format__"):
-        setattr(Guarded, name, Guarded._refuse)
-
-
-_guard()
-
-
-def user_line() -> str:
-    """The innermost line outside this package, or in one of its models."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_HERE) or name.startswith(_MODELS):
-            return f"{name}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "a line inside tinygrad_zoo"
-
-
-def lines(entries: Sequence[Entry]) -> Iterator[str]:
-    for entry in entries:
-        yield describe(entry)
-
-
-def describe(entry: Entry) -> str:
-    """One line of a program, readable."""
-
-    def text(x: Any) -> str:
-        if isinstance(x, Ref):
-            return f"{x.block!r}:{x.dtype.name}{list(x.shape)}"
-        return f"{x:g}" if isinstance(x, float) else repr(x)[:30]
-
-    outputs = ", ".join(text(x) for x in entry.outputs if x is not None)
-    if isinstance(entry, Call):
-        settings = "".join(f", {k}={v!r:.30}" for k, v in entry.settings.items() if v is not None)
-        return f"{outputs} = {entry.op}({', '.join(map(text, entry.inputs))}{settings})"
-    if isinstance(entry, Pull):
-        return f"{outputs} = the rule of {entry.node.op}({', '.join(map(text, entry.inputs))})"
-    if isinstance(entry, Draw):
-        return f"{outputs} = draw"
-    name = getattr(entry.function, "__qualname__", repr(entry.function))
-    return f"{outputs + ' = ' if outputs else ''}effect {name}"

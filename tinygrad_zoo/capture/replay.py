@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,10 +14,13 @@ from ..errors import IndexingError
 from ..grad_mode import state
 from ..tensor import Tensor
 from ..variable import Variable, wrap
+from .entries import Block, Draw, Effect, Marked, Ref, mapped
+from .guards import Live
+from .lowering import Native
 from .pointwise import Chain, fused
 from .program import Arena, plan, read_by, steps_of
-from .recorder import Block, Draw, Effect, Live, Marked, Recorder, Ref, mapped
-from .steps import Bound, Drawing, Outside, Step
+from .recorder import Recorder
+from .steps import Bound, Drawing, Kernels, Outside, Python, Step, refs_in
 
 Array = np.ndarray[Any, Any]
 
@@ -56,6 +59,7 @@ class Replay:
         self._carried = [(x, bound.array(ref)) for x, ref in carried]
         self._of_arguments = [(i, bound.array(ref)) for i, ref in arguments]
         self._outside = list(second.outside.values())
+        second.release()
 
     def _bind(self) -> list[Callable[[], None]]:
         """Runs of native steps, and calls of Python between them."""
@@ -138,16 +142,19 @@ class Replay:
 
     # ---- what it is
     def text(self) -> str:
-        """A line a step: what it writes, what it does, what it reads; `py` where Python runs."""
-        lines = []
+        """A line a step: what it writes, what it does, what it reads, its settings, and the user's line; `py` where
+        Python runs. Values are named by their memory: %3 may be written again."""
+        rows = []
         for step in self.steps:
             writes = ", ".join(map(_named, dict.fromkeys(step.writes())))
-            reads = ", ".join(map(_named, dict.fromkeys(step.reads())))
-            lines.append(f"{'  ' if step.native else 'py'} {writes} = {step.name}({reads})")
-        return "\n".join(lines)
+            reads = ", ".join([*map(_named, dict.fromkeys(step.reads())), *_settings(step)])
+            made = f"{writes} = " if writes else ""
+            rows.append((f"{'  ' if step.native else 'py'} {made}{step.name}({reads})", os.path.basename(step.line)))
+        width = min(100, max((len(text) for text, _ in rows), default=0))
+        return "\n".join(f"{text:{width}}  # {line}" for text, line in rows)
 
     def report(self) -> dict[str, Any]:
-        """Bytes, launches, and what is left to Python, by name with how often."""
+        """Bytes, launches, and what is left to Python, by name with how often: see `Captured.report`."""
         python = Counter(step.name for step in self.steps if not step.native)
         values = sum(b.array.nbytes for b in self.arena.offsets)
         return {
@@ -192,6 +199,15 @@ class Replay:
                 elif isinstance(step, Outside):
                     entry = next(entries)
                     assert isinstance(entry, Effect)
+                    ours = [ref for _, ref in step.effect.grads if ref is not None]
+                    mapped(
+                        (step.effect.args, step.effect.kwargs),
+                        lambda x, ours=ours: ours.append(x.ref) if isinstance(x, Marked) else None,
+                    )
+                    for ref, (_, expected) in zip(ours, entry.given, strict=True):
+                        if not close(self.bound.array(ref), expected):
+                            found = _few(self.bound.array(ref))
+                            return f"{step.line}: {step.name} is given {found}, eagerly {_few(expected)}"
                     for ref, made in zip(step.effect.outputs, entry.outputs, strict=True):
                         self.bound.array(ref)[...] = eager_array(made)
                     for (_, ref), (_, made) in zip(step.effect.new_grads, entry.new_grads, strict=True):
@@ -268,20 +284,15 @@ def _marked(recorder: Recorder, x: Any) -> Any:
 
 
 def _escaped(recorder: Recorder, result: Any) -> list[tuple[weakref.ref[Any], Ref]]:
-    """Tensors of the step that somebody holds, other than the graph, its leaves' `.grad`, and the step's result."""
-    counts: Counter[int] = Counter()
-    for node in recorder.nodes:
-        counts.update(id(x) for x in node.inputs if isinstance(x, Variable))
-        mapped(node.settings, lambda x: counts.update([id(x)]))
-    known = {id(x._grad) for x in recorder.leaves.values()}
-    mapped(result, lambda x: known.add(id(x)))
+    """Tensors of the step that somebody still holds, other than by its result."""
+    given: set[int] = set()
+    mapped(result, lambda x: given.add(id(x)))
+    held = recorder.held()
     found = []
-    for reference in recorder.made:
-        x = reference()
-        if x is None or id(x) in known or sys.getrefcount(x) <= 2 + counts[id(x)]:  # the two are here
-            continue
-        if (ref := recorder.find(x._data)) is not None and ref.block.origin not in ("outside", "constant"):
-            found.append((reference, ref))
+    for x in held:
+        ref = None if id(x) in given else recorder.find(x._data)
+        if ref is not None and ref.block.origin not in ("outside", "constant"):
+            found.append((weakref.ref(x), ref))
     return found
 
 
@@ -304,6 +315,13 @@ def _gradients_before(recorder: Recorder) -> tuple[list[Variable], list[tuple[Va
             ref.block.origin = "gradient"
             carried.append((x, ref))
     return empty, carried
+
+
+def _settings(step: Step) -> list[str]:
+    """Of an op, those that are numbers and words."""
+    settings = step.call.settings if isinstance(step, Python | Kernels | Native) else {}
+    shown = {k: v for k, v in settings.items() if isinstance(v, (int, float, str, tuple)) and not list(refs_in(v))}
+    return [f"{name}={value!r:.30}" for name, value in shown.items()]
 
 
 def _named(x: Ref) -> str:

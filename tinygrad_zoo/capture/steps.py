@@ -18,7 +18,8 @@ from ..kernels.machine import Program as Table
 from ..kernels.machine import machine
 from ..tensor import Tensor
 from ..variable import wrap
-from .recorder import Block, Call, Cell, Draw, Effect, Launch, Live, Marked, Pull, Ref, mapped
+from .entries import Block, Call, Cell, Draw, Effect, Launch, Marked, Pull, Ref, mapped
+from .guards import Live
 
 Array = np.ndarray[Any, Any]
 Action = Callable[[], None]
@@ -426,9 +427,7 @@ def copyable(source: Ref, target: Ref) -> bool:
     return sizes in ((4, 4), (8, 8)) and len(merged(source.shape, [source.strides, target.strides])[0]) <= machine().AXES
 
 
-def merged(
-    shape: Sequence[int], views: Sequence[Sequence[int]]
-) -> tuple[list[int], list[list[int]]]:
+def merged(shape: Sequence[int], views: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
     """A shape with as few axes as the strides of all views allow, and their strides along it.
 
     >>> merged((2, 3, 4), [(48, 16, 4), (48, 16, 4)])

@@ -150,7 +150,7 @@ def _functions(function: Any, seen: set[int]) -> Iterator[FunctionType]:
         function = function.func
     function = getattr(function, "__func__", function)
     if not isinstance(function, FunctionType):
-        function = getattr(type(function), "__call__", None)
+        function = vars(type(function)).get("__call__")
     if not isinstance(function, FunctionType) or id(function) in seen:
         return
     seen.add(id(function))

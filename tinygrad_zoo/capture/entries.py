@@ -1,0 +1,188 @@
+"""What a recording consists of: values, named by their memory, and the calls, draws and effects on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..kernels import jit
+from ..variable import Node, Variable
+
+
+@dataclass(eq=False, slots=True)
+class Block:
+    """Memory, and where its contents come from."""
+
+    array: np.ndarray[Any, Any]
+    origin: str  # "argument", "outside", "constant", "draw", "op", "effect"
+    number: int
+    written: bool = False  # by an effect
+    variable: Any = None  # the Tensor outside whose array it is
+    maker: Call | None = None  # what it is a result of
+    alias: Block | None = None  # whose memory it shares, after a copy was left out
+
+    @property
+    def memory(self) -> np.ndarray[Any, Any]:
+        """The array with its axes in the order of memory."""
+        return self.array.transpose(np.argsort([-s for s in self.array.strides], kind="stable"))
+
+    @property
+    def owner(self) -> Block:
+        return self if self.alias is None else self.alias.owner
+
+    def __repr__(self) -> str:
+        return f"%{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value: a view of a block."""
+
+    block: Block
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, block: Block, array: np.ndarray[Any, Any]) -> Ref:
+        start = array.ctypes.data - block.array.ctypes.data if array.size else 0
+        return cls(block, start, array.shape, array.strides, array.dtype)
+
+    def view(self, base: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The value's array, where `base`, bytes, is the block's memory."""
+        return np.ndarray(self.shape, self.dtype, base, self.offset, self.strides)
+
+    def recorded(self) -> np.ndarray[Any, Any]:
+        """The value's array where it was recorded."""
+        return np.ndarray(self.shape, self.dtype, self.block.memory, self.offset, self.strides)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        return self.offset, self.shape, self.strides, self.dtype
+
+
+class Cell:
+    """A by-product of an op that is no array, a number that its backward is given; `value` is what was recorded."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+
+@dataclass(slots=True)
+class Launch:
+    """A kernel that ran inside of a call, with its arguments: Refs for arrays."""
+
+    kernel: jit.Kernel
+    dtype: np.dtype[Any]
+    parts: int
+    arguments: tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Call:
+    """An op on arrays: `outputs` are what it returns, its by-products behind them."""
+
+    op: Any
+    inputs: list[Any]  # Refs, Live, and other values as they are
+    settings: dict[str, Any]
+    outputs: list[Any]  # Refs, Cells, None
+    line: str
+    launches: list[Launch] = field(default_factory=list)
+    plan: Any = None  # of its launches: see launches.py
+    precision: Any = None  # of its products
+
+
+@dataclass(slots=True)
+class Pull:
+    """A gradient rule that looks at values outside of ops: `node`'s, run as a whole on arrays."""
+
+    node: Node
+    inputs: list[Any]  # the gradients, the outputs, the inputs, the saved
+    settings: dict[str, Any]
+    outputs: list[Any]
+    line: str
+    precision: Any  # of its products
+
+
+@dataclass(slots=True)
+class Draw:
+    """What the host draws, or hands over: `values(rng)` for the arrays `outputs`."""
+
+    rng: Any
+    values: Callable[[Any], Any]
+    outputs: list[Ref]
+    line: str
+
+
+@dataclass(slots=True)
+class Effect:
+    """A function that writes outside of the graph."""
+
+    function: Callable[..., Any]
+    args: Any  # Refs for Tensors: see `mapped`
+    kwargs: Any
+    outputs: list[Ref]
+    grads: list[tuple[Variable, Ref | None]]  # what `.grad` of the leaves is when it runs
+    line: str
+    new_grads: list[tuple[Variable, Ref]] = field(default_factory=list)  # gradients that it put on memory of their own
+    given: list[Any] = field(default_factory=list)  # the values of gradients and arguments as it begins
+    left: dict[int, Any] = field(default_factory=dict)  # the arrays outside, by number, as it leaves them
+    left_grads: list[Any] = field(default_factory=list)  # and the gradients
+
+
+Entry = Call | Pull | Draw | Effect
+
+
+def mapped(value: Any, change: Callable[[Any], Any], also: tuple[type, ...] = ()) -> Any:
+    """A nest of lists, tuples and dicts with `change` made to every Tensor and array in it, and to what is `also`."""
+    if isinstance(value, (Variable, np.ndarray, Ref, Marked, *also)):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: mapped(x, change, also) for key, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [mapped(x, change, also) for x in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A Tensor in a nest that was mapped: its value."""
+
+    ref: Ref
+    tensor: bool
+
+
+def root_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array that owns the memory."""
+    while True:
+        base: Any = array.base
+        if not isinstance(base, np.ndarray):  # as_strided puts an object of its own between
+            base = getattr(base, "base", None)
+            if not isinstance(base, np.ndarray):
+                return array
+        array = base
+
+
+def describe(entry: Entry) -> str:
+    """One line of a program, readable."""
+
+    def text(x: Any) -> str:
+        if isinstance(x, Ref):
+            return f"{x.block!r}:{x.dtype.name}{list(x.shape)}"
+        return f"{x:g}" if isinstance(x, float) else repr(x)[:30]
+
+    outputs = ", ".join(text(x) for x in entry.outputs if x is not None)
+    if isinstance(entry, Call):
+        settings = "".join(f", {k}={v!r:.30}" for k, v in entry.settings.items() if v is not None)
+        return f"{outputs} = {entry.op}({', '.join(map(text, entry.inputs))}{settings})"
+    if isinstance(entry, Pull):
+        return f"{outputs} = the rule of {entry.node.op}({', '.join(map(text, entry.inputs))})"
+    if isinstance(entry, Draw):
+        return f"{outputs} = draw"
+    name = getattr(entry.function, "__qualname__", repr(entry.function))
+    return f"{outputs + ' = ' if outputs else ''}effect {name}"

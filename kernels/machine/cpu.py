@@ -418,6 +418,21 @@ def scatter(g, index, out, wrong):  # type: ignore[no-untyped-def]
                 out[row, j] += g[i, j]
 
 
+@kernel("void(i8, i8, i8, i8, i8[::1])")
+def check(address, count, itemsize, size, wrong):  # type: ignore[no-untyped-def]
+    """wrong[0] counts the integers, of four or eight bytes side by side, that are not from 0 to size - 1."""
+    bad = 0
+    if itemsize == 4:
+        few = carray(pointer(np.int32(0), address), count)
+        for i in range(count):
+            bad += few[i] < 0 or few[i] >= size
+    else:
+        many = carray(pointer(np.int64(0), address), count)
+        for i in range(count):
+            bad += many[i] < 0 or many[i] >= size
+    wrong[0] += bad
+
+
 @kernel("void(i8, i8)")
 def move(source, target):  # type: ignore[no-untyped-def]
     """Eight bytes from one address to another."""

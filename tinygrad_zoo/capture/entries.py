@@ -21,7 +21,6 @@ class Block:
     number: int
     written: bool = False  # by an effect
     variable: Any = None  # the Tensor outside whose array it is
-    maker: Call | None = None  # what it is a result of
     alias: Block | None = None  # whose memory it shares, after a copy was left out
 
     @property

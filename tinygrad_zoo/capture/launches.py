@@ -72,18 +72,19 @@ def planned(call: Call) -> Plan | None:
 def _checks_indices(call: Call) -> bool:
     """Whether an op's Python may look whether integers are in range, which kernels don't. What the backward is given,
     the forward has looked at."""
-    if call.op.__name__.endswith("_backward"):
+    if call.op.__name__.endswith("_backward") or places_of(call) is not None:
         return False
-    return any(x.dtype.kind == "i" and not _are_places(call, x) for x in _given(call))
+    return any(x.dtype.kind == "i" for x in _given(call))
 
 
-def _are_places(call: Call, index: Ref) -> bool:
-    """Whether integers are where a max-pooling found its results, and the call's planes are as large as those."""
-    maker = index.block.maker
-    if maker is None or not maker.op.__name__.startswith("max_pool") or "_planes" not in call.op.__name__:
-        return False
-    size = call.settings["size"] if "size" in call.settings else call.inputs[0].shape[2:]
-    return math.prod(maker.inputs[0].shape[2:]) <= math.prod(size)
+def places_of(call: Call) -> tuple[Ref, int] | None:
+    """Integers that a replay looks at itself before the launches, and how many places there are for them."""
+    if call.op.__name__ not in ("scatter_planes", "gather_planes") or not isinstance(call.inputs[1], Ref):
+        return None
+    index, size = call.inputs[1], call.settings["size"] if "size" in call.settings else call.inputs[0].shape[2:]
+    whole = math.prod(index.shape) * index.dtype.itemsize
+    dense = whole == index.block.array.nbytes and index.offset == 0 and index.dtype.kind == "i"
+    return (index, math.prod(size)) if dense and index.dtype.itemsize in (4, 8) else None
 
 
 def _extra(call: Call) -> list[Block]:

@@ -158,9 +158,6 @@ class Recorder:
         found = [self._output(a, "op") for a in (*outputs, *saved)]
         call = Call(op, refs, settings, found, user_line(), precision=state.precision)
         call.launches = [Launch(k, d, p, tuple(map(self._argument, given))) for k, d, p, given in launches]
-        for x in found:
-            if isinstance(x, Ref) and x.block.origin == "op" and x.block.maker is None:
-                x.block.maker = call
         self.kept.append(settings)
         self.entries.append(call)
         if self.known and call.launches:

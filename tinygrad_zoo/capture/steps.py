@@ -6,6 +6,7 @@ it is bound to addresses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..tensor import Tensor
 from ..variable import wrap
 from .entries import Block, Call, Cell, Draw, Effect, Launch, Marked, Pull, Ref, mapped
 from .guards import Live
+from .launches import places_of
 
 Array = np.ndarray[Any, Any]
 Action = Callable[[], None]
@@ -401,6 +403,10 @@ class Kernels(Step):
                 if block.origin != "constant":
                     base = bound.memory[block.owner]
                     bound.table.launch(cpu.clear, np.float64, 1, (base.ctypes.data, base.nbytes))
+        if (places := places_of(self.call)) is not None:
+            index, size = places
+            arguments = bound.address(index), math.prod(index.shape), index.dtype.itemsize, size, bound.wrong
+            bound.table.launch(machine().check, np.float64, 1, arguments)
         for source, target in plan.copies:
             emit_copy(source, target, bound)
         for launch in self.call.launches:

@@ -21,6 +21,7 @@ class Block:
     number: int
     written: bool = False  # by an effect
     variable: Any = None  # the Tensor outside whose array it is
+    inner: bool = False  # a by-product of an op, which backwards alone are given
     alias: Block | None = None  # whose memory it shares, after a copy was left out
 
     @property

@@ -71,7 +71,8 @@ def planned(call: Call) -> Plan | None:
 def _checks_indices(call: Call) -> bool:
     """Whether an op's Python may look whether integers are in range, which kernels don't. What the backward is given,
     the forward has looked at."""
-    return not call.op.__name__.endswith("_backward") and any(x.dtype.kind == "i" for x in _given(call))
+    indices = [x for x in _given(call) if x.dtype.kind == "i" and not x.block.inner]
+    return bool(indices) and not call.op.__name__.endswith("_backward")
 
 
 def _extra(call: Call) -> list[Block]:

@@ -157,6 +157,9 @@ class Recorder:
         self._refuse_shapes(op, settings, outputs)
         settings = mapped(settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
         found = [self._output(a, "op") for a in (*outputs, *saved)]
+        for x in found[len(outputs) :]:
+            if isinstance(x, Ref):
+                x.block.inner = x.block.origin == "op" and x.block not in {o.block for o in found[: len(outputs)]}
         call = Call(op, refs, settings, found, user_line(), precision=state.precision)
         call.launches = [Launch(k, d, p, tuple(map(self._argument, given))) for k, d, p, given in launches]
         self.kept.append(settings)

@@ -150,6 +150,13 @@ def test_arguments_that_share_memory() -> None:
         )
 
 
+def test_rows_of_one_data_set() -> None:
+    data, step = np.random.default_rng(0).standard_normal((1000, 3)).astype(np.float32), tz.capture(lambda x: x * 2)
+    for i in range(0, 50, 10):
+        assert unlike(step(tz.Tensor(data[i : i + 10])), data[i : i + 10] * 2) is None
+    assert step.counts["replayed"] == 3 and step.report()["arena_bytes"] < 1000  # not the whole of it
+
+
 def test_two_arguments_that_were_one_array_when_recorded() -> None:
     step = tz.capture(lambda x, y: x - y)
     for seed in range(2):

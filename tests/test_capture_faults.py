@@ -199,7 +199,7 @@ FAULTS: dict[str, tuple[Any, str, str, str, str]] = {
     "a dropped launch": (replay, "Replay", "_native", "run(first, last)", "run(first, last - 1)"),
     "a slice of launches that begins late": (replay, "Replay", "_native", "run(first, last)", "run(first + 1, last)"),
     "an effect that does not run": (steps, "Outside", "action", "result = function(*args, **kwargs)", "result = None"),
-    "an effect with the gradients of before": (steps, "Outside", "action", "x._grad = grad", "pass"),
+    "an effect with the gradients of before": (steps, "Outside", "set_grads", "x._grad = grad", "pass"),
     "a draw that is made once": (steps, "Drawing", "action", "place[...] = values(rng)", "pass"),
     "a chain that keeps less than is read": (
         replay, "", "_store_what_is_read", "if b in kept or readers.get(b, set()) - {i}", "if b in kept"
@@ -225,8 +225,8 @@ FAULTS: dict[str, tuple[Any, str, str, str, str]] = {
     "masks that are not refused": (recorder, "Recorder", "_refuse_shapes", "masked = any(", "masked = False and any("),
 }  # fmt: skip
 
-# Faults that change nothing, each with its reason.
-EQUIVALENT: dict[str, str] = {}
+# With these a kernel would go where overwritten indices say: only steps without such kernels are run.
+TAME = {"lifetimes that overlap": ("training", "added", "clipped")}
 
 
 def complaint(check: Callable[[], None]) -> str | None:
@@ -257,8 +257,8 @@ def test_a_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None
         for key, value in list(table.items()):
             if value.__name__ == method:
                 monkeypatch.setitem(table, key, vars(module)[method])
-    said = {name: text for name, check in CHECKS.items() if (text := complaint(check)) is not None}
-    assert bool(said) != (fault in EQUIVALENT), said
+    said = {name: text for name in TAME.get(fault, CHECKS) if (text := complaint(CHECKS[name])) is not None}
+    assert said
 
 
 def test_without_faults_nothing_is_noticed() -> None:

@@ -115,15 +115,15 @@ class Captured(Generic[P, R]):
                     )
             elif kind.tries >= _TRIES:
                 raise CaptureError(
-                    f"capture: the step does something else in every call: {different}. A number that changes from call "
-                    "to call is an argument of the step, a tensor, or asked for by tinygrad_zoo.each_step; a decision "
-                    "by values is an op, tinygrad_zoo.where, or made outside"
+                    f"capture: the step does something else in every call: {different}. A number that changes from "
+                    "call to call is an argument of the step, a tensor, or asked for by tinygrad_zoo.each_step; a "
+                    "decision by values is an op, tinygrad_zoo.where, or made outside"
                 )
         return result
 
     def _recorder(
         self, given: list[Any], args: Any, kwargs: Any, before: Recorder | None, snapshots: bool = False
-    ) -> Any:
+    ) -> tuple[Recorder, Any, Any]:
         """A recorder, and the arguments on memory of their own: so they are told from all else, as in a replay."""
         copies = list(map(_own, given))
         left = iter(copies)

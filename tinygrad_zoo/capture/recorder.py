@@ -66,7 +66,8 @@ class Recorder:
             self.changing = before.around.changed()
         self.around: Surroundings | None = Surroundings(function)
         self.called: list[Callable[..., Any]] = []  # what replays call too: effects, draws, numbers asked anew
-        self._generators = {id(g): g for g in self.around.generators} | ({} if before is None else before._generators)
+        self._generators: dict[int, np.random.Generator] = {id(g): g for g in self.around.generators}
+        self._generators |= {} if before is None else before._generators
         self._drawn = self._states()
         self.inside = 0  # an effect
         self.snapshots = snapshots  # are the arrays outside kept as every effect leaves them?
@@ -330,8 +331,7 @@ class Recorder:
             ref = self.find(x)
             return Marked(ref, False) if ref is not None and ref.block.origin != "outside" else x
 
-        listed = lambda x: list(x) if isinstance(x, Iterator) else x  # what is gone through once can't be given again
-        args, kwargs = tuple(map(listed, args)), {name: listed(x) for name, x in kwargs.items()}
+        args, kwargs = tuple(map(_listed, args)), {name: _listed(x) for name, x in kwargs.items()}
         args, kwargs = self.opened((args, kwargs))
         self.called.append(function)
         marked = mapped((args, kwargs), note)
@@ -444,6 +444,11 @@ class Recorder:
         state.observer = state.recorder = state.node = None
         if kind is None:
             self.check_draws("its end")
+
+
+def _listed(x: Any) -> Any:
+    """What is gone through once can't be given again: a list of it."""
+    return list(x) if isinstance(x, Iterator) else x
 
 
 class _Outside:

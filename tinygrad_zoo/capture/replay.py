@@ -63,7 +63,8 @@ class Replay:
 
     def _bind(self) -> list[Callable[[], None]]:
         """Runs of native steps, and calls of Python between them."""
-        bound, spans = self.bound, []
+        bound = self.bound
+        spans: list[Any] = []  # of native launches the first and the one behind the last
         self._leaders: list[Step] = []  # the first step of every action
         for step in self.steps:
             if not step.native:
@@ -186,8 +187,8 @@ class Replay:
         entries = iter([e for e in eager.entries if isinstance(e, Draw | Effect)])
         put = {number: blocks[number].array for number in before}
         try:
-            for number, array in before.items():
-                put[number][...] = array
+            for at, array in before.items():
+                put[at][...] = array
             self._put(given, self._begun)
             for number, slot in self.bound.asked:
                 slot[0] = number()
@@ -199,31 +200,28 @@ class Replay:
                 elif isinstance(step, Outside):
                     entry = next(entries)
                     assert isinstance(entry, Effect)
-                    ours = [ref for _, ref in step.effect.grads if ref is not None]
-                    mapped(
-                        (step.effect.args, step.effect.kwargs),
-                        lambda x, ours=ours: ours.append(x.ref) if isinstance(x, Marked) else None,
-                    )
-                    for ref, (_, expected) in zip(ours, entry.given, strict=True):
+                    given_to = [ref for _, ref in step.effect.grads if ref is not None]
+                    given_to += refs_in(step.effect.args, step.effect.kwargs)
+                    for ref, (_, expected) in zip(given_to, entry.given, strict=True):
                         if not close(self.bound.array(ref), expected):
                             found = _few(self.bound.array(ref))
                             return f"{step.line}: {step.name} is given {found}, eagerly {_few(expected)}"
                     for ref, made in zip(step.effect.outputs, entry.outputs, strict=True):
                         self.bound.array(ref)[...] = eager_array(made)
-                    for (_, ref), (_, made) in zip(step.effect.new_grads, entry.new_grads, strict=True):
-                        self.bound.array(ref)[...] = eager_array(made)
-                    for number, array in entry.left.items():
-                        if number in put:
-                            put[number][...] = array
-                    for (_, ref), grad in zip(step.effect.grads, entry.left_grads, strict=True):
-                        if ref is not None and grad is not None:
-                            self.bound.array(ref)[...] = grad
+                    for (_, ref), (_, moved) in zip(step.effect.new_grads, entry.new_grads, strict=True):
+                        self.bound.array(ref)[...] = eager_array(moved)
+                    for at, array in entry.left.items():
+                        if at in put:
+                            put[at][...] = array
+                    for (_, place), grad in zip(step.effect.grads, entry.left_grads, strict=True):
+                        if place is not None and grad is not None:
+                            self.bound.array(place)[...] = grad
                 else:
                     action()
             return self._unlike(eager, result)
         finally:
-            for number, array in after.items():
-                put[number][...] = array
+            for at, array in after.items():
+                put[at][...] = array
 
     def _unlike(self, eager: Recorder, result: Any) -> str | None:
         ours: list[Ref] = []

@@ -18,6 +18,7 @@ MODULES = {
     "optim": "optim",
     "gpu": "gpu",
     "step": "step",
+    "capture": "capture",
     "zoo": "zoo",
     "cold": "cold",
     "import": "import_time",

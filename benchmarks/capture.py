@@ -3,14 +3,12 @@
 - `mlp`, `realnvp`, `transformer`: the models, weights and batches of the benchmark `step`, ours captured.
 - `cnn`: two 3 x 3 convolutions of 16 and 32 channels with ReLU, 2 x 2 max-pooling and a linear layer, on 64 images of
   8 x 8 pixels (drawn, not loaded), cross-entropy and Adam.
-- `time-to-second-replay`: seconds from the first call of the captured `mlp` step to the end of its second replay, the
-  fourth call, in a process that has imported the library; ours finds its kernels compiled. torch-compile and jax-jit do
-  the same: until the second step that they need not compile for.
+- `time-to-second-replay`: in second_replay.py.
 
 Peers: `torch-eager`, `torch-compile`, `jax-jit`, as in `step`.
 """
 
-import time
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle
@@ -19,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import step, transformer_step
-from .harness import Case, Contender, Workload, run
+from . import second_replay, step, transformer_step
+from .harness import Case, Contender, Workload, check_known, check_pairs, run
 from .operation import training
 
 CHANNELS, IMAGES, SIDE = (16, 32), 64, 8
@@ -169,3 +167,25 @@ def case(name: str) -> Case:
 
 
 CASES = tuple(map(case, BARS))
+
+
+def main(*, as_json: bool, pairs: int | None, peers: Sequence[str] | None, cases: Sequence[str] | None = None) -> int:
+    """Run the cases; `time-to-second-replay` last, of the `mlp`."""
+    names = [*BARS, second_replay.CASE] if cases is None else list(cases)
+    check_known("cases", names, {*BARS, second_replay.CASE})
+    status = 0
+    if steps := [name for name in names if name in BARS]:
+        status = run(CASES, as_json=as_json, pairs=pairs, peers=peers, names=steps, usual_pairs=7)
+    if second_replay.CASE in names:
+        second_replay.run(contenders(), peers, check_pairs(5 if pairs is None else pairs), as_json=as_json)
+    return status
+
+
+def contenders() -> dict[str, Contender]:
+    """Those of the `mlp`, by name."""
+    (mlp,) = (c for c in CASES if c.name == "mlp")
+    return {contender.name: contender for contender in (mlp.ours, *mlp.peers)}
+
+
+if __name__ == "__main__":
+    second_replay.program(contenders()[sys.argv[1]])

@@ -205,11 +205,14 @@ def jax_losses(name: str) -> Callable[..., Any]:
 
 
 def jax_step(name: str) -> Workload:
+    """JAX's step of the MLP or the flow."""
+    return jax_training(jax_losses(name), [value.T for value in initial(name)], batches(name))
+
+
+def jax_training(loss_of: Callable[..., Any], values: Sequence[Array], data: Sequence[tuple[Array, ...]]) -> Workload:
     """JAX: loss, gradient and Adam in one compiled function; each call waits for its result, as the others do."""
     import jax
     import jax.numpy as jnp
-
-    loss_of = jax_losses(name)
 
     @partial(jax.jit, donate_argnums=0)
     def update(state: Any, *batch: Any) -> Any:
@@ -225,14 +228,14 @@ def jax_step(name: str) -> Workload:
         ]
         return (parameters, first, second, count), loss
 
-    parameters = [jnp.array(value.T) for value in initial(name)]
+    parameters = [jnp.array(value) for value in values]
     state = (
         parameters,
         [jnp.zeros_like(p) for p in parameters],
         [jnp.zeros_like(p) for p in parameters],
         jnp.float32(0),
     )
-    stream = cycle([tuple(jnp.array(array) for array in batch) for batch in batches(name)])
+    stream = cycle([tuple(jnp.array(array) for array in batch) for batch in data])
 
     def step() -> Any:
         nonlocal state

@@ -15,6 +15,7 @@ from . import errors, ops
 from ._version import __version__
 from .anomaly import detect_anomaly
 from .autograd import Op, fused, primitive
+from .capture import capture
 from .creation import *  # noqa: F403
 from .creation import __all__ as _creation_names
 from .draws import *  # noqa: F403
@@ -26,7 +27,6 @@ from .ops import *  # noqa: F403
 from .ops import __all__ as _op_names
 from .tensor import Tensor, as_tensor, tensor
 from .threads import get_num_threads, set_num_threads
-from .capture import capture
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:

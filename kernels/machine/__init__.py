@@ -83,7 +83,9 @@ class Program:
             or [(0, 0, 0)],
             np.int64,
         )
-        self._run = machine().run[np.dtype(np.float32), 1] if self.rows else None  # where kernels are off there is none
+        self._run: Any = (
+            machine().run[np.dtype(np.float32), 1] if self.rows else None
+        )  # where kernels are off there is none
         self._base = self.table.ctypes.data
 
     def run(self, first: int, last: int) -> None:

@@ -16,7 +16,7 @@ from numba import carray, prange, types
 from numba.extending import intrinsic
 
 from ..jit import helper, kernel
-from ..polynomial import constant, exp, fma, log1p, maximum, sigmoid, tanh
+from ..polynomial import constant, exp, fma, maximum, sigmoid, tanh
 from ..vector import I64, keep, peek, pointer, poke
 
 BLOCK = 512  # numbers that a register holds
@@ -47,8 +47,8 @@ def _launch(context: Any, trampoline: Any, function: Any, arguments: Any) -> Any
 
 @kernel("void(i8, i8, i8[::1])")
 def run(table, count, failed):  # type: ignore[no-untyped-def]
-    """Launches `count` rows of three words, until one fails: then failed[0] is its number, counted from 1; or until one
-    finds an index out of range: failed[1], which it counts up, is not 0, and kernels after it would go where it says."""
+    """Launches `count` rows of three words, until one fails: then failed[0] is its number, counted from 1; or until
+    one finds an index out of range and counts failed[1] up: kernels after it would go where the index says."""
     for i in range(count):
         at = table + 24 * i
         if _launch(_word(at), _word(at + 8), _word(at + 16)) != 0:

@@ -157,7 +157,6 @@ class _Invented:
         """Whether the launches are those of the call, but for the arrays."""
         if len(self.launches) != len(call.launches) or len(self.ready) != len(_extra(call)):
             return False
-        given = any(isinstance(x, Cell) for x in call.inputs)  # a number that another op found
         for (kernel, dtype, parts, arguments), launch in zip(self.launches, call.launches, strict=True):
             if (kernel, dtype, parts) != (launch.kernel, launch.dtype, launch.parts):
                 return False

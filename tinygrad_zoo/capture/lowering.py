@@ -6,6 +6,7 @@ stays a call of Python.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ def lowered(call: Call, before: Call) -> Step | None:
     """The native step of a call, that was `before` in the first recording; None: there is none."""
     if machine() is None:
         return None
-    made = pointwise.step_of(call)
+    made: Step | None = pointwise.step_of(call)
     if made is None and (instruction := INSTRUCTIONS.get(call.op.__name__)) is not None:
         made = instruction(call)
     if made is not None:
@@ -87,7 +88,10 @@ def _sum(call: Call) -> Step | None:
     if any(len(shape) > 1 for shape, _ in parts):
         return None
     (a, b, c) = ((shape[0], strides) if shape else (1, None) for shape, strides in parts)
-    step = lambda part, i: 0 if part[1] is None else part[1][i][0]
+
+    def step(part: Any, i: int) -> int:
+        return 0 if part[1] is None else int(part[1][i][0])
+
     row = np.array([a[0], b[0], c[0], step(a, 0), step(b, 0), step(c, 0), step(a, 1), step(c, 1)], np.int64)
     divisor = b[0] if call.op.__name__ == "mean" else 1
 
@@ -162,8 +166,19 @@ def _stack(call: Call) -> Step | None:
     if not all(isinstance(x, Ref) for x in call.inputs):
         return None
     out, axis = call.outputs[0], call.settings["axis"]
-    parts = [_part(out, lambda a, i=i: np.moveaxis(a, axis, 0)[i]) for i in range(len(call.inputs))]
-    return None if None in parts else _moves(call, list(zip(call.inputs, parts, strict=True)))
+    pairs = []
+    for i, x in enumerate(call.inputs):
+        part = _part(out, functools.partial(_along, axis=axis, index=i))
+        if part is None:
+            return None
+        pairs.append((x, part))
+    return _moves(call, pairs)
+
+
+def _along(a: Array, axis: int, index: Any) -> Array:
+    """What an index takes along one axis: a slice, or one entry, without the axis."""
+    moved = np.moveaxis(a, axis, 0)[index]
+    return moved if isinstance(index, int) else np.moveaxis(moved, 0, axis)
 
 
 def _concat(call: Call) -> Step | None:
@@ -172,7 +187,7 @@ def _concat(call: Call) -> Step | None:
     out, axis, pairs, start = call.outputs[0], call.settings["axis"], [], 0
     for x in call.inputs:
         stop = start + x.shape[axis]
-        part = _part(out, lambda a, i=start, j=stop: np.moveaxis(np.moveaxis(a, axis, 0)[i:j], 0, axis))
+        part = _part(out, functools.partial(_along, axis=axis, index=slice(start, stop)))
         if part is None:
             return None
         if 0 not in x.shape:
@@ -247,11 +262,11 @@ def _cross_entropy_backward(call: Call) -> Step | None:
 
     def write(bound: Bound) -> None:
         place = bound.cell(share)
-        source = place[0] = np.zeros(()) if place[0] is None else place[0]
-        bound.table.keep.append(source)
-        for copy in call.plan.copies:
-            emit_copy(*copy, bound)
-        move = bound.table.launch(_kernels().move, np.float64, 1, (source.ctypes.data, 0))
+        cell = place[0] = np.zeros(()) if place[0] is None else place[0]
+        bound.table.keep.append(cell)
+        for source, target in call.plan.copies:
+            emit_copy(source, target, bound)
+        move = bound.table.launch(_kernels().move, np.float64, 1, (cell.ctypes.data, 0))
         pulled = emit_launch(launch, bound)
 
         def link() -> None:

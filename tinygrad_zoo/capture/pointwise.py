@@ -165,7 +165,7 @@ def _strides(x: Ref, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def fused(steps: Sequence[Step]) -> list[Step]:
-    """The same steps with chains of pointwise ones made into one; others may move before a chain that they don't need."""
+    """The same steps with chains of pointwise ones made into one; others may move before a chain they don't need."""
     found: list[Step] = []
     open_: list[Chain] = []
 

@@ -107,6 +107,7 @@ def steps_of(first: Recorder, second: Recorder, needed: set[Block]) -> list[Step
     found: list[Step] = []
     for before, entry in kept:
         if isinstance(entry, Call):
+            assert isinstance(before, Call)  # the recordings are the same
             found.append(lowered(entry, before) or Python(entry))
         elif isinstance(entry, Pull):
             found.append(Rule(entry))

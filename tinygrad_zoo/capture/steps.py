@@ -234,11 +234,12 @@ class Rule(Step):
         g, out = (gs[0], outs[0]) if count == 1 else (gs, outs)
         settings = mapped(pull.settings, lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref))
         settings = {**settings, **dict(zip(op.saved, saved, strict=True))}
-        ask, store = _asking(inputs, settings, bound), _storing(pull, bound)
+        ask, store, rule = _asking(inputs, settings, bound), _storing(pull, bound), op.vjp
+        assert rule is not None  # else nothing would have been pulled
 
         def run() -> None:
             ask()
-            store(op.vjp(g, out, *inputs, needs=needs, **settings))
+            store(rule(g, out, *inputs, needs=needs, **settings))
 
         return _in_precision(pull.precision, run)
 
@@ -310,18 +311,18 @@ class Outside(Step):
         function = effect.function
         if machine() is not None and is_step(effect):
             return Update(effect.args[0], self.set_grads(bound), bound).run
-        change = lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref)
-        args, kwargs = mapped((effect.args, effect.kwargs), lambda x: change(x) if isinstance(x, Marked) else x)
+        change = lambda x: (bound.tensor(x.ref) if x.tensor else bound.array(x.ref)) if isinstance(x, Marked) else x
+        args, kwargs = mapped((effect.args, effect.kwargs), change)
         set_grads = self.set_grads(bound)
         places = [bound.array(x) for x in effect.outputs]
         moved = [(x, bound.array(ref)) for x, ref in effect.new_grads]
-        shown = [bound.tensor(ref) for _, ref in effect.grads if ref is not None]
+        shown: list[Any] = [bound.tensor(ref) for _, ref in effect.grads if ref is not None]
         mapped((args, kwargs), lambda x: shown.append(x) if isinstance(x, Tensor) and x.node is None else None)
         inner = [(x, x._data) for x in shown if x in bound]
 
         def run() -> None:
-            for x, array in inner:  # an effect may have given it another one
-                x._data = array
+            for tensor, array in inner:  # an effect may have given it another one
+                tensor._data = array
             set_grads()
             result = function(*args, **kwargs)
             for x, place in moved:
@@ -336,7 +337,7 @@ class Outside(Step):
 
 def is_step(effect: Effect) -> bool:
     """Whether an effect is the step of an optimizer that can say its launches."""
-    owner = effect.args[0] if len(effect.args) == 1 and not effect.kwargs else None
+    owner: Any = effect.args[0] if len(effect.args) == 1 and not effect.kwargs else None
     return hasattr(owner, "prepared") and getattr(type(owner).step, "__wrapped__", None) is effect.function
 
 
@@ -430,7 +431,8 @@ def emit_copy(source: Ref, target: Ref, bound: Bound) -> None:
 def copyable(source: Ref, target: Ref) -> bool:
     """Whether `emit_copy` serves."""
     sizes = source.dtype.itemsize, target.dtype.itemsize
-    return sizes in ((4, 4), (8, 8)) and len(merged(source.shape, [source.strides, target.strides])[0]) <= machine().AXES
+    axes = len(merged(source.shape, [source.strides, target.strides])[0])
+    return sizes in ((4, 4), (8, 8)) and axes <= machine().AXES
 
 
 def merged(shape: Sequence[int], views: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:

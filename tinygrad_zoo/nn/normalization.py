@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import ops
 from ..errors import ShapeError, UsageError
-from ..ops.precision import widened
 from ..grad_mode import effect
+from ..ops.precision import widened
 from ..ops.random import recomputing
 from ..tensor import as_tensor
 from .layers import check_sizes
@@ -211,7 +211,8 @@ class _BatchNorm(_Running):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.data[...] += 1
         self.num_batches_tracked.mark_written()
-        self._move(mean.data, var.data, count, 1 / self.num_batches_tracked.data if self.momentum is None else self.momentum)
+        share = 1 / self.num_batches_tracked.data if self.momentum is None else self.momentum
+        self._move(mean.data, var.data, count, share)
 
 
 class BatchNorm1d(_BatchNorm):

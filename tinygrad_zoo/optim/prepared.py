@@ -19,7 +19,7 @@ class Prepared:
     """The step of an optimizer whose gradients always lie in the same places.
 
     `launches` are (kernel, dtype, parts, arguments) with the scalars last; `scalars` says how many these are. Before
-    each run of them, `update(slots)` counts the step and writes the scalars of each launch into its slot, float64.
+    each run of them, what `updating(slots)` gives counts the step and writes each launch's scalars into its slot.
     `fits` says whether groups, runs and state are what they were.
     """
 
@@ -71,7 +71,7 @@ class Prepared:
         """What to call before the launches: `slots` are where each finds its scalars."""
         taken: list[tuple[str, tuple[float, ...]]] = []
         by = lambda name, written, table, scalars: taken.append((name, scalars))
-        runs = [(run, group, fixed, name, slot) for (run, group, fixed, name), slot in zip(self._runs, slots, strict=True)]
+        runs = [(*run, slot) for run, slot in zip(self._runs, slots, strict=True)]
         update = self.optimizer._update
 
         def before() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_zoo as tz
-from tinygrad_zoo.capture import Captured
+from tinygrad_zoo.capture.captured import Captured
 from tinygrad_zoo.capture.program import ALIGNED
 from tinygrad_zoo.capture.replay import Replay
 from tinygrad_zoo.variable import Variable

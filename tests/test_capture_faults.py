@@ -16,7 +16,7 @@ from tinygrad_zoo import nn, optim
 from tinygrad_zoo.capture import launches, lowering, pointwise, program, recorder, replay, steps, surroundings
 from tinygrad_zoo.errors import CaptureError, IndexingError, TinygradZooError
 
-capture: Any = import_module("tinygrad_zoo.capture")
+capture: Any = import_module("tinygrad_zoo.capture.captured")
 
 
 def _arrays(seed: int) -> list[Any]:

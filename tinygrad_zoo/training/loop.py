@@ -9,13 +9,12 @@ import sys
 import time
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from .. import backend
 from ..anomaly import detect_anomaly
-from ..capture import Captured
 from ..capture import capture as capture_function
 from ..data import batch_indices, steps_per_epoch
 from ..data.loading import stream
@@ -41,6 +40,9 @@ from .folder import (
 )
 from .result import Result
 from .session import Interrupted, Progress, Signals
+
+if TYPE_CHECKING:
+    from ..capture.captured import Captured
 
 LOGGED, SAVED = 1000, 20  # about how often a run logs its metrics, and saves a checkpoint
 PHASES = 64  # of a step, at most, that have a captured program at a time

@@ -15,7 +15,7 @@ from ..grad_mode import state
 from ..variable import Variable, wrap
 from .drawing import drawn
 from .entries import mapped
-from .guards import Live
+from .guards import Live, check_host
 from .program import difference
 from .recorder import Recorder
 from .replay import Replay
@@ -218,6 +218,7 @@ def _signature(nest: Any) -> tuple[list[Any], Any]:
 
     def walk(x: Any) -> None:
         if isinstance(x, Variable):
+            check_host(x._data)
             given.append(x)
             key.append((x._data.shape, x._data.dtype.str, x._data.strides, x._requires_grad))
         elif isinstance(x, np.ndarray):

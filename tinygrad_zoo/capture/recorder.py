@@ -27,7 +27,7 @@ from ..kernels import jit
 from ..op import Op
 from ..variable import Node, Variable, now, wrap
 from .entries import Block, Call, Cell, Draw, Effect, Entry, Launch, Marked, Pull, Ref, mapped, root_of
-from .guards import Guarded, Live, Unknown, opened, user_line
+from .guards import Guarded, Live, Unknown, check_host, opened, user_line
 from .surroundings import Surroundings, drawn
 
 _CALL, _PULL = Op.__call__.__code__, autograd._pull_recorded.__code__
@@ -149,6 +149,8 @@ class Recorder:
     ) -> None:
         if self.inside:
             return
+        for a in outputs:
+            check_host(a)
         launches, self._launches = self._launches, []
         saved = list(node.saved) if node is not None else []
         if node is not None:

@@ -192,7 +192,7 @@ FAULTS: dict[str, tuple[Any, str, str, str, str]] = {
     "an argument that is not copied in": (replay, "Replay", "_put", "np.copyto(place, _data(x))", "pass"),
     "a number that is not asked anew": (replay, "Replay", "_run", "slot[0] = number()", "pass"),
     "gradients that are not handed out": (replay, "Replay", "_run", "x._grad = grad", "pass"),
-    "results that are not copied": (replay, "Replay", "_fresh", "self.bound.array(x.ref).copy()", "self.bound.array(x.ref)"),
+    "results that are not copied": (replay, "Replay", "_fresh", "self._views[id(x)].copy()", "self._views[id(x)]"),
     "a gradient from before that is not copied in": (replay, "Replay", "_put", "np.copyto(place, grad)", "pass"),
     "a rebinding that nobody looks at": (replay, "Replay", "fits", "if x._data is not array", "if False"),
     "a change around that nobody looks at": (surroundings, "Surroundings", "same", "if self.changed() is not None:", "if False:"),

@@ -11,10 +11,9 @@ CUDA kernels. `norm` and `scale` are what clipping does to gradients in pieces.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -242,14 +241,17 @@ class _Taken(threading.local):
 _taken = _Taken()
 
 
-@contextlib.contextmanager
-def taken(by: Callable[[str, tuple[Any, ...], Pieces, tuple[float, ...]], None]) -> Iterator[None]:
-    """Inside, nothing is launched: `by(name, written, pieces, scalars)` is told of each launch on the CPU instead."""
-    outer, _taken.by = _taken.by, by
-    try:
-        yield
-    finally:
-        _taken.by = outer
+class taken:
+    """Inside `with taken(by):` nothing is launched: `by(name, written, pieces, scalars)` is told of what would be."""
+
+    def __init__(self, by: Callable[[str, tuple[Any, ...], Pieces, tuple[float, ...]], None]) -> None:
+        self.by = by
+
+    def __enter__(self) -> None:
+        self.outer, _taken.by = _taken.by, self.by
+
+    def __exit__(self, *_: object) -> None:
+        _taken.by = self.outer
 
 
 def flat(x: Any, like: Array) -> bool:

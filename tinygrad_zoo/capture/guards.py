@@ -125,6 +125,6 @@ def check_host(array: Any) -> None:
     """Refuse an array of a device: programs are of the CPU's kernels."""
     if hasattr(array, "dtype") and not isinstance(array, np.ndarray | Guarded):
         raise CaptureError(
-            f"capture: {user_line()} computes on {type(array).__module__}: steps are captured on the CPU only: call the "
-            "function itself there, or make its tensors and its model with TINYGRAD_ZOO_BACKEND=numpy"
+            f"capture: {user_line()} computes on {type(array).__module__}, and steps are captured on the CPU only: "
+            "call the function itself there, or make its tensors and its model with TINYGRAD_ZOO_BACKEND=numpy"
         )

@@ -50,6 +50,8 @@ class Replay:
         self.arena = Arena(offsets, size)
         self.bound = bound = Bound(self.arena.memory)
         self.recorder = second
+        self._views: dict[int, Array] = {}  # of the results, by the id of what stands for them
+        mapped(self.result, self._view)
         self._inputs = [bound.array(Ref.of(block, array)) for block, array in second.given]
         self._actions = self._bind()
         self._final = grads
@@ -60,6 +62,10 @@ class Replay:
         self._of_arguments = [(i, bound.array(ref)) for i, ref in arguments]
         self._outside = list(second.outside.values())
         second.release()
+
+    def _view(self, x: Any) -> None:
+        if isinstance(x, Marked):
+            self._views[id(x)] = self.bound.array(x.ref)
 
     def _bind(self) -> list[Callable[[], None]]:
         """Runs of native steps, and calls of Python between them."""
@@ -139,6 +145,8 @@ class Replay:
                 alive._data = value.copy()
         for i, value in self._of_arguments:
             given[i]._grad = wrap(Tensor, value.copy())
+        if isinstance(self.result, Marked):
+            return self._fresh(self.result)
         return mapped(self.result, self._fresh, (Live,))
 
     # ---- what it is
@@ -243,7 +251,7 @@ class Replay:
             return x.number()
         if not isinstance(x, Marked):
             return x
-        array = self.bound.array(x.ref).copy()
+        array = self._views[id(x)].copy()
         return wrap(Tensor, array) if x.tensor else array
 
 

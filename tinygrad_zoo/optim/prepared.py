@@ -9,6 +9,7 @@ import numpy as np
 
 from ..kernels import optimizer as kernels
 from ..kernels.pieces import Pieces
+from ..variable import mark_all_written
 from .flat import Flat, Run
 
 if TYPE_CHECKING:
@@ -72,15 +73,15 @@ class Prepared:
         taken: list[tuple[str, tuple[float, ...]]] = []
         by = lambda name, written, table, scalars: taken.append((name, scalars))
         runs = [(*run, slot) for run, slot in zip(self._runs, slots, strict=True)]
-        update = self.optimizer._update
+        update, taking = self.optimizer._update, kernels.taken(by)
 
         def before() -> None:
-            with kernels.taken(by):
+            with taking:
                 for run, group, fixed, _, _ in runs:
                     run.fixed = fixed
                     update(run, group)
                     run.fixed = None
-                    run.close()
+                    mark_all_written(run.params)
             for (_, _, _, name, slot), (called, scalars) in zip(runs, taken, strict=True):
                 if called != name:
                     raise RuntimeError(f"an option of the optimizer changed its kernel from {name} to {called}")

@@ -45,7 +45,12 @@ def needs_tensor_cores(path: Path) -> bool:
 
 def served(x: Any) -> bool:
     """Whether kernels take x: an array on a device, of a type that they are compiled for."""
-    return not isinstance(x, _HOST) and hasattr(x, "dtype") and x.dtype in COMPILED and enabled()
+    return on_device(x) and x.dtype in COMPILED and enabled()
+
+
+def on_device(x: Any) -> bool:
+    """Whether x is an array of CuPy or of its stand-in; a Tensor is not."""
+    return type(x).__name__ == "ndarray" and not isinstance(x, _HOST)
 
 
 def plain(x: Array, dtype: Any = None) -> Array:
@@ -55,7 +60,7 @@ def plain(x: Array, dtype: Any = None) -> Array:
 
 def served_halves(x: Any) -> bool:
     """Whether kernels for tensor cores take x: numbers of 16 bits on a device that has them."""
-    if isinstance(x, _HOST) or not hasattr(x, "dtype") or x.dtype.name not in HALVES or not enabled():
+    if not on_device(x) or x.dtype.name not in HALVES or not enabled():
         return False
     return _capability(namespace(x), x.device.id) >= TENSOR_CORES
 

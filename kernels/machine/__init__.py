@@ -54,9 +54,11 @@ class Program:
         self.rows.append((kind, address, words))
         return len(self.rows) - 1
 
-    def word(self, launch: int, argument: int) -> int:
-        """The address of a launch's argument, a number."""
-        return int(self.arguments.ctypes.data + 8 * (self.starts[launch] + self.places[launch][argument]))
+    def point(self, launch: int, argument: int, target: int, of_target: int) -> None:
+        """Make an argument of a launch the address of another launch's argument, a number, which it is to write."""
+        place = self.starts[target] + self.places[target][of_target]
+        here = self.starts[launch] + self.places[launch][argument]
+        self.arguments[here] = self.arguments.ctypes.data + 8 * place
 
     def numbers(self, launch: int, argument: int, count: int) -> Array:
         """Neighbouring arguments of a launch, numbers of eight bytes, to be written between runs."""

@@ -439,6 +439,13 @@ def move(source, target):  # type: ignore[no-untyped-def]
     poke(target, peek(np.int64(0), source))
 
 
+@kernel("void(i8, i8, i8)")
+def spread(source, target, count):  # type: ignore[no-untyped-def]
+    """`count` uint32 to as many int64: a key to the arguments of a launch."""
+    for i in range(count):
+        poke(target + 8 * i, np.int64(peek(np.uint32(0), source + 4 * i)))
+
+
 @kernel("void(i8, i8)")
 def clear(address, count):  # type: ignore[no-untyped-def]
     """Zeros in `count` bytes."""

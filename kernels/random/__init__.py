@@ -21,7 +21,7 @@ def words(key: Array, size: int) -> Array | None:
     >>> words(np.zeros(4, np.uint32), 2).tolist()
     [1713891541, 3781805453]
     """
-    if type(key) is not np.ndarray and enabled():
+    if cuda.on_device(key) and enabled():
         return cuda.module(__name__).words(key, size)
     cpu = module(__name__) if type(key) is np.ndarray else None
     if cpu is None:
@@ -32,20 +32,29 @@ def words(key: Array, size: int) -> Array | None:
     return out[:size]
 
 
+def kept(p: float) -> tuple[int, float]:
+    """From which number of 2⁻²⁴ on a word's first 24 bits keep x, and what x is multiplied by.
+
+    >>> kept(0.5)
+    (8388608, 2.0)
+    """
+    return math.ceil(float(np.float32(p)) * 2.0**24), 1 / (1 - p)  # p, too, as a multiple of 2⁻²⁴
+
+
 def dropout(x: Array, key: Array, p: float) -> Array | None:
     """x / (1 - p) where word i of the key's stream, as a number in [0, 1), is at least p, else 0.
 
     >>> dropout(np.ones(6), np.zeros(4, np.uint32), 0.5)
     array([0., 2., 2., 2., 2., 0.])
     """
-    threshold = math.ceil(float(np.float32(p)) * 2.0**24)  # the numbers, and p as one of them, are multiples of 2⁻²⁴
+    threshold, scale = kept(p)
     if type(x) is not np.ndarray and cuda.served(x):
-        return cuda.module(__name__).dropout(x, key, threshold, 1 / (1 - p))
+        return cuda.module(__name__).dropout(x, key, threshold, scale)
     served = type(x) is np.ndarray and type(key) is np.ndarray and x.dtype in COMPILED and x.flags.aligned
     cpu = module(__name__) if served else None
     if cpu is None:
         return None
     x, out = np.ascontiguousarray(x), np.empty(x.shape, x.dtype)
     parts = threads.parts(x.size * cpu.TIMES["dropout"])
-    cpu.dropout[x.dtype, parts](x.reshape(-1), *key.tolist(), threshold, 1 / (1 - p), out.reshape(-1), parts)
+    cpu.dropout[x.dtype, parts](x.reshape(-1), *key.tolist(), threshold, scale, out.reshape(-1), parts)
     return out

@@ -7,11 +7,14 @@ stays a call of Python.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from ..kernels import random, threads
+from ..kernels.dispatch import module
 from ..kernels.jit import COMPILED
 from ..kernels.machine import machine
 from . import pointwise
@@ -224,6 +227,29 @@ def _rows_adjoint(call: Call, x: Ref, index: Ref, out: Ref) -> Step | None:
     return Native(call, write)
 
 
+# ---- dropout
+def _dropout(call: Call) -> Step | None:
+    """The kernel, with the key that was drawn for this replay."""
+    x, key, out = call.inputs[0], call.inputs[1], call.outputs[0]
+    if not (isinstance(x, Ref) and isinstance(key, Ref) and x.dtype in COMPILED and out.dtype == x.dtype):
+        return None
+    p = float(call.settings["p"])
+    if p == 1 or 0 in x.shape or key.dtype != np.uint32 or not all(map(_compact, (x, key, out))):
+        return None
+    cpu = module(random.__name__)
+    threshold, scale = random.kept(p)
+    parts = threads.parts(math.prod(x.shape) * cpu.TIMES["dropout"])
+
+    def write(bound: Bound) -> None:
+        spread = bound.table.launch(_kernels().spread, np.float64, 1, (bound.address(key), 0, 4))
+        arrays = (bound.array(a).reshape(-1) for a in (x, out))
+        arguments = (next(arrays), 0, 0, 0, 0, threshold, scale, next(arrays), parts)
+        dropped = bound.table.launch(cpu.dropout, x.dtype, parts, arguments)
+        bound.links.append(lambda: bound.table.point(spread, 1, dropped, 1))
+
+    return Native(call, write)
+
+
 # ---- the loss
 def _cross_entropy(call: Call) -> Step | None:
     """The kernel's sums, made into the loss and what its gradient needs."""
@@ -269,11 +295,7 @@ def _cross_entropy_backward(call: Call) -> Step | None:
         move = bound.table.launch(_kernels().move, np.float64, 1, (cell.ctypes.data, 0))
         pulled = emit_launch(launch, bound)
 
-        def link() -> None:
-            place = (bound.table.word(move, 1) - bound.table.arguments.ctypes.data) // 8
-            bound.table.arguments[place] = bound.table.word(pulled, 6)
-
-        bound.links.append(link)
+        bound.links.append(lambda: bound.table.point(move, 1, pulled, 6))
 
     return Native(call, write)
 
@@ -282,6 +304,7 @@ INSTRUCTIONS: dict[str, Callable[[Call], Step | None]] = {
     "sum": _sum,
     "mean": _sum,
     "embedding": _embedding,
+    "dropout": _dropout,
     "reshape": _reshape,
     "flatten": _reshape,
     "unflatten": _reshape,

@@ -157,7 +157,10 @@ def clipped() -> None:
 def tables() -> None:
     """What a kernel is given comes from values that are the same in both recordings."""
     key = np.arange(4, dtype=np.uint32)
-    step = lambda x, y, key: (tz.dropout(x.T, key, p=0.5), tz.max_unpool1d(*tz.max_pool1d(x, 2, return_indices=True), 2))
+    step = lambda x, y, key: (
+        tz.dropout(x.T, key, p=0.5),
+        tz.max_unpool1d(*tz.max_pool1d(x, 2, return_indices=True), 2),
+    )
     others = [[*_arrays(i), key + np.uint32(i)] for i in (1, 2, 3)]
     said, _ = captured_as_eager(step, [*_arrays(0), key], others)
     assert said is None, said

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_zoo as tz
+from tinygrad_zoo import nn
 from tinygrad_zoo.capture.captured import Captured
 from tinygrad_zoo.capture.program import ALIGNED
 from tinygrad_zoo.capture.replay import Replay
@@ -142,3 +143,48 @@ def fresh(arrays: Sequence[Any]) -> list[Any]:
 
 
 assert ALIGNED == 64
+
+
+def arrays(seed: int, *shapes: Any, dtype: str = "float32") -> list[Any]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+def several(*shapes: Any, dtype: str = "float32", count: int = 3) -> list[Any]:
+    """Arguments of `count` calls."""
+    return [arrays(seed, *shapes, dtype=dtype) for seed in range(1, count + 1)]
+
+
+def agrees(step: Callable[..., Any], *shapes: Any, dtype: str = "float32", rtol: float = 0.0) -> Any:
+    """Captured as eager on normal numbers of these shapes; the captured function."""
+    first, *others = several(*shapes, dtype=dtype, count=4)
+    said, captured = captured_as_eager(step, first, others, rtol)
+    assert said is None, said
+    assert captured.counts["replayed"] == 3
+    return captured
+
+
+class MLP(nn.Module):
+    def __init__(self, rng: Any, dropout: float = 0.0, norm: bool = False, dtype: str = "float32") -> None:
+        self.first, self.second = nn.Linear(6, 16, rng=rng), nn.Linear(16, 4, rng=rng)
+        self.norm = nn.BatchNorm1d(16) if norm else None
+        self.dropout = nn.Dropout(dropout, rng=rng) if dropout else None
+        self.to(dtype)
+
+    def forward(self, x: Any) -> Any:
+        x = tz.relu(self.first(x))
+        x = x if self.norm is None else self.norm(x)
+        return self.second(x if self.dropout is None else self.dropout(x))
+
+
+def batches(count: int, dtype: str = "float32", n: int = 8) -> Any:
+    rng = np.random.default_rng(7)
+    return [
+        (tz.tensor(rng.standard_normal((n, 6)).astype(dtype)), tz.tensor(rng.integers(0, 4, n))) for _ in range(count)
+    ]
+
+
+def states(model: Any, optimizer: Any = None) -> Any:
+    """All that training changes."""
+    kept = [model.state_dict(), [None if p.grad is None else p.grad.numpy() for p in model.parameters()]]
+    return [*kept, optimizer.state_dict()] if optimizer is not None else kept

@@ -21,7 +21,7 @@ from . import pointwise
 from .entries import Call, Cell, Marked, Ref, root_of
 from .guards import Live
 from .launches import same_numbers
-from .steps import Bound, Kernels, Step, copyable, emit_copy, emit_launch, merged, refs_in
+from .steps import Bound, Kernels, OfCall, Step, copyable, emit_copy, emit_launch, merged
 
 Array = np.ndarray[Any, Any]
 
@@ -42,20 +42,14 @@ def lowered(call: Call, before: Call) -> Step | None:
     return None
 
 
-class Native(Step):
+class Native(OfCall):
     """An instruction: `write` appends its launches."""
 
     native = True
 
     def __init__(self, call: Call, write: Callable[[Bound], None], scratch: tuple[Ref, ...] = ()) -> None:
-        self.call, self.name, self.line = call, str(call.op), call.line
+        super().__init__(call)
         self._write, self._scratch = write, scratch
-
-    def reads(self) -> Iterator[Ref]:
-        return refs_in(self.call.inputs, self.call.settings)
-
-    def writes(self) -> Iterator[Ref]:
-        return (x for x in self.call.outputs if isinstance(x, Ref))
 
     def scratch(self) -> Iterator[Ref]:
         return iter(self._scratch)

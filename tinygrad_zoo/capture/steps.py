@@ -102,8 +102,8 @@ def refs_in(*values: Any) -> Iterator[Ref]:
     return (x for x in found if isinstance(x, Ref))
 
 
-class Python(Step):
-    """An op without a kernel of its own: its forward, and a copy to where the result belongs."""
+class OfCall(Step):
+    """A step that stands for one call of an op."""
 
     def __init__(self, call: Call) -> None:
         self.call, self.name, self.line = call, str(call.op), call.line
@@ -113,6 +113,10 @@ class Python(Step):
 
     def writes(self) -> Iterator[Ref]:
         return (x for x in self.call.outputs if isinstance(x, Ref))
+
+
+class Python(OfCall):
+    """An op without a kernel of its own: its forward, and a copy to where the result belongs."""
 
     def action(self, bound: Bound) -> Action:
         call = self.call
@@ -376,19 +380,10 @@ class Update:
             self.table.run(0, self.count)
 
 
-class Kernels(Step):
+class Kernels(OfCall):
     """The kernels that an op launched when it was recorded, on other memory: all that it did was to launch them."""
 
     native = True
-
-    def __init__(self, call: Call) -> None:
-        self.call, self.name, self.line = call, str(call.op), call.line
-
-    def reads(self) -> Iterator[Ref]:
-        return refs_in(self.call.inputs, self.call.settings)
-
-    def writes(self) -> Iterator[Ref]:
-        return (x for x in self.call.outputs if isinstance(x, Ref))
 
     def scratch(self) -> Iterator[Ref]:
         for launch in self.call.launches:

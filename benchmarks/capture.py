@@ -79,6 +79,19 @@ def cnn_jax() -> Workload:
 
 
 # ---- steps
+def updating(optimizer: Any, loss_of: Callable[..., Any]) -> Callable[..., Any]:
+    """A step, a function of a batch, in the words that both libraries share."""
+
+    def update(*batch: Any) -> Any:
+        optimizer.zero_grad()
+        loss = loss_of(*batch)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return update
+
+
 def ours_parts(name: str) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
     """Our step, a function of a batch, and its batches."""
     import tinygrad_zoo as tz
@@ -103,14 +116,7 @@ def ours_parts(name: str) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
         optimizer = tz.optim.Adam(model.parameters(), lr=LEARNING_RATE)
         batches = list(step.batches(f"{name}-eager"))
 
-    def update(*batch: Any) -> Any:
-        optimizer.zero_grad()
-        loss = loss_of(*batch)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return update, [tuple(map(tz.tensor, batch)) for batch in batches]
+    return updating(optimizer, loss_of), [tuple(map(tz.tensor, batch)) for batch in batches]
 
 
 def ours(name: str) -> Workload:
@@ -132,14 +138,7 @@ def torch_parts(name: str, *, compiled: bool) -> tuple[Callable[..., Any], list[
     loss_of: Any = lambda x, y: torch.nn.functional.cross_entropy(model(x), y)
     loss_of = torch.compile(loss_of) if compiled else loss_of
 
-    def update(*batch: Any) -> Any:
-        optimizer.zero_grad()
-        loss = loss_of(*batch)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return update, [tuple(map(torch.from_numpy, batch)) for batch in images()]
+    return updating(optimizer, loss_of), [tuple(map(torch.from_numpy, batch)) for batch in images()]
 
 
 def torch_step(name: str, *, compiled: bool) -> Workload:

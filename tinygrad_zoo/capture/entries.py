@@ -19,7 +19,6 @@ class Block:
     array: np.ndarray[Any, Any]
     origin: str  # "argument", "outside", "constant", "draw", "op", "effect"
     number: int
-    written: bool = False  # by an effect
     variable: Any = None  # the Tensor outside whose array it is
     alias: Block | None = None  # whose memory it shares, after a copy was left out
 
@@ -50,10 +49,6 @@ class Ref:
     def of(cls, block: Block, array: np.ndarray[Any, Any]) -> Ref:
         start = array.ctypes.data - block.array.ctypes.data if array.size else 0
         return cls(block, start, array.shape, array.strides, array.dtype)
-
-    def view(self, base: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The value's array, where `base`, bytes, is the block's memory."""
-        return np.ndarray(self.shape, self.dtype, base, self.offset, self.strides)
 
     def recorded(self) -> np.ndarray[Any, Any]:
         """The value's array where it was recorded."""

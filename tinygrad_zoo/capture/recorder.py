@@ -348,9 +348,6 @@ class Recorder:
         self._drawn = self._states()
         assert self.around is not None
         self.around.moved_from(around)
-        for _, ref in grads:
-            if ref is not None:
-                ref.block.written = True
         outputs: list[Ref] = []
         several = result if isinstance(result, tuple) else (result,)
         for x in several:

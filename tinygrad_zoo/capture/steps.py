@@ -314,7 +314,7 @@ class Outside(Step):
         effect = self.effect
         function = effect.function
         if machine() is not None and is_step(effect):
-            return Update(effect.args[0], self.set_grads(bound), bound).run
+            return Update(effect.args[0], self.set_grads(bound)).run
         change = lambda x: (bound.tensor(x.ref) if x.tensor else bound.array(x.ref)) if isinstance(x, Marked) else x
         args, kwargs = mapped((effect.args, effect.kwargs), change)
         set_grads = self.set_grads(bound)
@@ -348,11 +348,10 @@ def is_step(effect: Effect) -> bool:
 class Update:
     """An optimizer's step by launches of its own: Python counts it and computes the scalars, nothing else."""
 
-    def __init__(self, optimizer: Any, set_grads: Action, bound: Bound) -> None:
+    def __init__(self, optimizer: Any, set_grads: Action) -> None:
         self.optimizer, self.set_grads = optimizer, set_grads
         self.prepared: Any = None
         self.before: Action | None = None
-        self.bound = bound
 
     def prepare(self) -> None:
         """From the optimizer as it is now, with this program's gradients in place."""

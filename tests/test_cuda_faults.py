@@ -221,7 +221,7 @@ def test_a_fault_is_noticed(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> No
     assert "does not compile" not in str(noticed.value)
 
 
-@pytest.mark.parametrize("check", {fault.check for fault in FAULTS}, ids=lambda check: check.__qualname__)
+@pytest.mark.parametrize("check", dict.fromkeys(fault.check for fault in FAULTS), ids=lambda check: check.__qualname__)
 def test_without_faults_nothing_is_noticed(check: Callable[[], None]) -> None:
     check()
 

@@ -7,9 +7,12 @@ options. Sources that a source includes are put in their place here, so that all
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,28 @@ def served(x: Any) -> bool:
 def on_device(x: Any) -> bool:
     """Whether x is an array of CuPy or of its stand-in; a Tensor is not."""
     return type(x).__name__ == "ndarray" and not isinstance(x, _HOST)
+
+
+class _Recorded(threading.local):
+    inside = False
+
+
+_state = _Recorded()
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[None]:
+    """Inside, a stream is captured into a graph, in which CuPy calls no cuBLAS."""
+    outer, _state.inside = _state.inside, True
+    try:
+        yield
+    finally:
+        _state.inside = outer
+
+
+def recording() -> bool:
+    """Whether a stream is captured, or what will be captured is tried."""
+    return _state.inside
 
 
 def plain(x: Array, dtype: Any = None) -> Array:

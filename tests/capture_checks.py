@@ -9,8 +9,9 @@ import numpy as np
 
 import tinygrad_zoo as tz
 from tinygrad_zoo import nn
+from tinygrad_zoo.backend import is_array, to_host
 from tinygrad_zoo.capture.captured import Captured
-from tinygrad_zoo.capture.program import ALIGNED
+from tinygrad_zoo.capture.program import ALIGNED, Arena
 from tinygrad_zoo.capture.replay import Replay
 from tinygrad_zoo.variable import Variable
 
@@ -27,6 +28,7 @@ class Canaries:
 
     def __init__(self, replay: Replay) -> None:
         arena = replay.arena
+        assert isinstance(arena, Arena)
         self.bytes = arena.bytes
         self.free = np.ones(arena.size, bool)
         for block, at in arena.offsets.items():
@@ -66,11 +68,11 @@ def overlaps(replay: Replay) -> list[tuple[Any, Any]]:
 
 
 def arrays_in(nest: Any) -> list[np.ndarray[Any, Any]]:
-    """The arrays and the Tensors' arrays in a nest, in order."""
+    """The arrays and the Tensors' arrays in a nest, in order, on the host."""
     if isinstance(nest, Variable):
-        return [nest._data]
-    if isinstance(nest, np.ndarray):
-        return [nest]
+        return [to_host(nest._data)]
+    if is_array(nest):
+        return [to_host(nest)]
     if isinstance(nest, dict):
         return [a for x in nest.values() for a in arrays_in(x)]
     if isinstance(nest, list | tuple):
@@ -126,7 +128,7 @@ def captured_as_eager(
     for arrays in replayed:
         if canaries is None and captured.counts["programs"]:
             kind = next(iter(captured._known.values()))
-            canaries = Canaries(kind.replays[0])
+            canaries = Canaries(kind.replays[0]) if isinstance(kind.replays[0].arena, Arena) else None
         said = unlike(captured(*fresh(arrays)), eager(*fresh(arrays)), rtol)
         if said is not None:
             return said, captured

@@ -12,13 +12,14 @@ import functools
 import importlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .errors import DeviceError, DTypeError, MissingDependencyError, require
+from .kernels.cuda import on_device
 from .kernels.dispatch import namespace as namespace
 from .threads import limit_blas
 from .variable import Array, Variable
@@ -107,6 +108,11 @@ def _module(kind: str) -> ModuleType:
 
 def on_host(array: Array) -> bool:
     return isinstance(array, (np.ndarray, np.generic))
+
+
+def is_array(x: Any) -> bool:
+    """Whether x is an array, of NumPy or of a device; a Tensor is not."""
+    return isinstance(x, np.ndarray) or on_device(x)
 
 
 def kind_of_device(array: Array) -> str:
@@ -226,3 +232,38 @@ def solve_triangular(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) ->
     for i in range(count if out.size else 0):
         out[i] = linalg.solve_triangular(a_stack[i], b_stack[i], **settings)
     return out.reshape(lead + b.shape[-2:])
+
+
+# ---- memory
+def root_of(array: Array) -> Array:
+    """An array of all the memory that `array` lies in: the one that owns it, or one that stands for it on a device."""
+    if on_device(array):
+        start, base = array.data.mem.ptr, array if array.base is None else array.base
+        if base.data.ptr == start and base.flags.c_contiguous:
+            return base
+        return view_of(array, start - array.data.ptr, (array.data.mem.size,), (1,), np.dtype(np.uint8))
+    while True:
+        base = array.base
+        if not isinstance(base, np.ndarray):  # as_strided puts an object of its own between
+            base = getattr(base, "base", None)
+            if not isinstance(base, np.ndarray):
+                return array
+        array = base
+
+
+def place_of(root: Array) -> int:
+    """What names the memory of `root_of`, as long as that is not freed."""
+    return -1 - int(root.data.ptr) if on_device(root) else id(root)  # never an id
+
+
+def address_of(array: Array) -> int:
+    """Where the array begins."""
+    return int(array.data.ptr if on_device(array) else array.ctypes.data)
+
+
+def view_of(root: Array, offset: int, shape: Sequence[int], strides: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """Memory of `root_of`, from `offset` bytes on, seen as another array."""
+    if on_device(root):
+        return namespace(root).ndarray(shape, dtype, memptr=root.data + offset, strides=strides)
+    memory = root.transpose(np.argsort([-s for s in root.strides], kind="stable"))  # its axes in their order there
+    return np.ndarray(shape, dtype, memory, offset, strides)

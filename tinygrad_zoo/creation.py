@@ -79,12 +79,17 @@ def placed(who: str, array: Any, dtype: Any, device: str | None, requires_grad: 
     """A Tensor of `dtype` on `device` around a host array that nobody else holds."""
     if dtype is not None:
         array = array.astype(backend.real_dtype(dtype, f"{who}: expected a dtype"), copy=False)
+    target = backend.default_device() if device is None else backend.resolve(device)
+    return around(who, backend.to_device(array, target), requires_grad)
+
+
+def around(who: str, array: Any, requires_grad: bool) -> Tensor:
+    """A Tensor around an array that nobody else holds."""
     if requires_grad and array.dtype.kind != "f":
         raise DTypeError(
             f"{who}: requires_grad=True needs a floating-point dtype, got {array.dtype}: write dtype='float32'"
         )
-    target = backend.default_device() if device is None else backend.resolve(device)
-    return Tensor(backend.to_device(array, target), requires_grad)
+    return Tensor(array, requires_grad)
 
 
 def like(who: str, x: Any, dtype: Any, device: str | None) -> tuple[tuple[int, ...], Any, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
-from .creation import floating, like, placed, sizes_of, whole
+from .creation import around, floating, like, sizes_of, whole
 from .errors import GradientError, ShapeError, UsageError
 from .grad_mode import state
 from .ops.random import REQUIRED, draw
@@ -252,10 +252,11 @@ def _random(
     requires_grad: Any = False,
 ) -> Tensor:
     kind = None if dtype is None else backend.real_dtype(dtype, f"{who}: expected a dtype")
-    drawn = draw(rng, lambda rng: np.array(values(rng), kind), who)
+    target = backend.default_device() if device is None else backend.resolve(device)
+    drawn = draw(rng, lambda rng: backend.to_device(np.array(values(rng), kind), target), who)
     if state.recorder is None:
         drawn = drawn.copy()  # a `checkpoint` gives out the same again
-    return placed(who, drawn, None, device, requires_grad)
+    return around(who, drawn, requires_grad)
 
 
 def _whole_numbers(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -147,10 +147,9 @@ def sliced_wasserstein(
 
     def on_sphere(rng: np.random.Generator) -> Any:
         normals = rng.standard_normal((dim, n_projections))
-        return np.asarray(normals / np.linalg.norm(normals, axis=0), x.dtype)
+        return to_device(np.asarray(normals / np.linalg.norm(normals, axis=0), x.dtype), x.device)
 
-    drawn = draw(generator("sliced_wasserstein", rng), on_sphere)
-    directions = Tensor(to_device(drawn, x.device))  # (d, directions)
+    directions = Tensor(draw(generator("sliced_wasserstein", rng), on_sphere))  # (d, directions)
     # Quantiles change at multiples of 1/n and of 1/m; in units of 1/(n m) these are whole.
     ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
     apart = _quantiles(x, directions, (ends - 1) // m) - _quantiles(y, directions, (ends - 1) // n)

@@ -373,7 +373,9 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     >>> tensor([[1.0, 2.0]]).dtype.name, tensor([1]).dtype.name
     ('float32', 'int64')
     """
-    if state.recorder is not None and isinstance(data, Variable | np.ndarray):
+    if state.recorder is not None:
+        data = state.recorder.opened(data)
+    if state.recorder is not None and (isinstance(data, Variable) or backend.is_array(data)):
         array = _copied_by_ops(data._data if isinstance(data, Variable) else data, dtype, device)
     elif _holds_tensors(data) and not isinstance(data, Variable):
         raise DTypeError("tensor: a list of Tensors would lose their gradients; write tinygrad_zoo.stack([...])")
@@ -391,6 +393,7 @@ def _copied_by_ops(array: Any, dtype: Any, device: str | None) -> Any:
     """The copy that `tensor` makes, so that `capture` sees it and a replay makes it too."""
     copied = ops.copy(Tensor(array))
     copied = copied if dtype is None else copied.to(dtype)
+    device = backend.default_device() if device is None and backend.on_host(array) else device
     return (copied if device is None else copied.to(device))._data
 
 

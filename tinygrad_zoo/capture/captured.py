@@ -10,12 +10,13 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
+from ..backend import device_of, is_array
 from ..errors import CaptureError
 from ..grad_mode import state
-from ..variable import Variable, wrap
+from ..variable import Array, Variable, wrap
 from .drawing import drawn
 from .entries import mapped
-from .guards import Live, check_host
+from .guards import Live
 from .program import difference
 from .recorder import Recorder
 from .replay import Replay
@@ -142,7 +143,8 @@ class Captured(Generic[P, R]):
         """Of the program of the latest call, and of all calls.
 
         - `arena_bytes`: of the one allocation that holds all values; `value_bytes`: of these, if none shared memory
-        - `steps`: of the program; `native` of them run as `launches` of kernels, without Python
+        - `steps`: of the program; `native` of them run as `launches` of kernels, or in `graphs` on a device, without
+          Python
         - `python`: the others by name, and how many there are: ops without a kernel, draws, effects
         - `recorded`, `replayed`, `checked`: how many calls ran eagerly, by a program, and both ways (`check_every`)
         - `programs`, `dropped`: how many were made, and forgotten for want of room
@@ -191,7 +193,7 @@ class _Fast:
 
     def __init__(self, args: tuple[Any, ...], replay: Replay) -> None:
         self.replay, self.mode = replay, (state.recording, state.precision)
-        self.kinds = [(x._data.shape, x._data.dtype, x._data.strides) for x in args]
+        self.kinds = [(type(x._data), x._data.shape, x._data.dtype, x._data.strides) for x in args]
 
     @classmethod
     def of(cls, args: tuple[Any, ...], replay: Replay) -> _Fast | None:
@@ -202,11 +204,11 @@ class _Fast:
         """Whether a call with `args` is for the same program."""
         if len(args) != len(self.kinds) or (state.recording, state.precision) != self.mode:
             return False
-        for x, (shape, dtype, strides) in zip(args, self.kinds, strict=True):
+        for x, (kind, shape, dtype, strides) in zip(args, self.kinds, strict=True):
             if not isinstance(x, Variable) or x._requires_grad:
                 return False
             array = x._data
-            if array.shape != shape or array.dtype is not dtype or array.strides != strides:
+            if type(array) is not kind or array.shape != shape or array.dtype is not dtype or array.strides != strides:
                 return False
         return True
 
@@ -218,12 +220,11 @@ def _signature(nest: Any) -> tuple[list[Any], Any]:
 
     def walk(x: Any) -> None:
         if isinstance(x, Variable):
-            check_host(x._data)
             given.append(x)
-            key.append((x._data.shape, x._data.dtype.str, x._data.strides, x._requires_grad))
-        elif isinstance(x, np.ndarray):
+            key.append((*_layout(x._data), x._requires_grad))
+        elif is_array(x):
             given.append(x)
-            key.append((x.shape, x.dtype.str, x.strides, "array"))
+            key.append((*_layout(x), "array"))
         elif isinstance(x, dict):
             key.append((type(x), len(x)))
             for name, value in x.items():
@@ -240,6 +241,10 @@ def _signature(nest: Any) -> tuple[list[Any], Any]:
 
     walk(nest)
     return given, tuple(key)
+
+
+def _layout(x: Array) -> tuple[Any, ...]:
+    return x.shape, x.dtype.str, x.strides, device_of(x)
 
 
 def _own(x: Any) -> Any:

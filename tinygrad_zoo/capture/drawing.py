@@ -11,7 +11,7 @@ from .steps import Drawing, Outside, Step
 if TYPE_CHECKING:
     from .replay import Replay
 
-COLOURS = {"native": "#3b7dd8", "Python": "#e08e2b", "draw": "#8e6bbf", "effect": "#c8443c"}
+COLOURS = {"native": "#3b7dd8", "graph": "#3b7dd8", "Python": "#e08e2b", "draw": "#8e6bbf", "effect": "#c8443c"}
 NAMED = 48  # steps, at most, that have their names written
 
 
@@ -21,7 +21,7 @@ def kind_of(step: Step) -> str:
         return "effect"
     if isinstance(step, Drawing):
         return "draw"
-    return "native" if step.native else "Python"
+    return "native" if step.native else "graph" if step.captured else "Python"
 
 
 def lifetimes(replay: Replay) -> dict[Any, tuple[int, int]]:

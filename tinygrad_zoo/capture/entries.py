@@ -8,24 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import address_of, is_array, view_of
 from ..kernels import jit
-from ..variable import Node, Variable
+from ..variable import Array, Node, Variable
+from .guards import Guarded
 
 
 @dataclass(eq=False, slots=True)
 class Block:
     """Memory, and where its contents come from."""
 
-    array: np.ndarray[Any, Any]
+    array: Array
     origin: str  # "argument", "outside", "constant", "draw", "op", "effect"
     number: int
     variable: Any = None  # the Tensor outside whose array it is
     alias: Block | None = None  # whose memory it shares, after a copy was left out
-
-    @property
-    def memory(self) -> np.ndarray[Any, Any]:
-        """The array with its axes in the order of memory."""
-        return self.array.transpose(np.argsort([-s for s in self.array.strides], kind="stable"))
 
     @property
     def owner(self) -> Block:
@@ -46,13 +43,17 @@ class Ref:
     dtype: np.dtype[Any]
 
     @classmethod
-    def of(cls, block: Block, array: np.ndarray[Any, Any]) -> Ref:
-        start = array.ctypes.data - block.array.ctypes.data if array.size else 0
+    def of(cls, block: Block, array: Array) -> Ref:
+        start = address_of(array) - address_of(block.array) if array.size else 0
         return cls(block, start, array.shape, array.strides, array.dtype)
 
-    def recorded(self) -> np.ndarray[Any, Any]:
+    def recorded(self) -> Array:
         """The value's array where it was recorded."""
-        return np.ndarray(self.shape, self.dtype, self.block.memory, self.offset, self.strides)
+        return self.on(self.block.array)
+
+    def on(self, memory: Array) -> Array:
+        """The value's array on other memory."""
+        return view_of(memory, self.offset, self.shape, self.strides, self.dtype)
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -133,7 +134,7 @@ Entry = Call | Pull | Draw | Effect
 
 def mapped(value: Any, change: Callable[[Any], Any], also: tuple[type, ...] = ()) -> Any:
     """A nest of lists, tuples and dicts with `change` made to every Tensor and array in it, and to what is `also`."""
-    if isinstance(value, (Variable, np.ndarray, Ref, Marked, *also)):
+    if isinstance(value, (Variable, Ref, Marked, *also)) or type(value) is Guarded or is_array(value):
         return change(value)
     if isinstance(value, dict):
         return {key: mapped(x, change, also) for key, x in value.items()}
@@ -149,17 +150,6 @@ class Marked:
 
     ref: Ref
     tensor: bool
-
-
-def root_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The array that owns the memory."""
-    while True:
-        base: Any = array.base
-        if not isinstance(base, np.ndarray):  # as_strided puts an object of its own between
-            base = getattr(base, "base", None)
-            if not isinstance(base, np.ndarray):
-                return array
-        array = base
 
 
 def describe(entry: Entry) -> str:

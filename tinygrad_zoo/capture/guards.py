@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import CaptureError
 from ..grad_mode import state
+from ..variable import Array
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _MODELS = os.path.join(_HERE, "models") + os.sep
@@ -68,16 +69,16 @@ class Guarded:
     No subclass of ndarray, whose numbers `numpy.asarray` would give out. Ops take it for the array.
     """
 
-    __class__ = np.ndarray  # type: ignore[assignment]
+    __class__ = property(lambda self: type(self._guarded))
     shown = ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags")
 
-    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+    def __init__(self, array: Array) -> None:
         self._guarded = array
 
     def __getattr__(self, name: str) -> Any:
         if name in Guarded.shown:
             return getattr(self._guarded, name)
-        if name in vars(np.ndarray):
+        if hasattr(type(self._guarded), name):
             self._refuse()
         raise AttributeError(name)
 
@@ -119,12 +120,3 @@ def user_line() -> str:
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "a line inside tinygrad_zoo"
-
-
-def check_host(array: Any) -> None:
-    """Refuse an array of a device: programs are of the CPU's kernels."""
-    if hasattr(array, "dtype") and not isinstance(array, np.ndarray | Guarded):
-        raise CaptureError(
-            f"capture: {user_line()} computes on {type(array).__module__}, and steps are captured on the CPU only: "
-            "call the function itself there, or make its tensors and its model with TINYGRAD_ZOO_BACKEND=numpy"
-        )

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import root_of
 from ..kernels import jit
-from .entries import Block, Call, Cell, Launch, Marked, Ref, mapped, root_of
+from .entries import Block, Call, Cell, Launch, Marked, Ref, mapped
 from .guards import Live
 
 Array = np.ndarray[Any, Any]
@@ -252,7 +253,7 @@ def _array(x: Any, memory: dict[Block, Array]) -> Any:
     if not isinstance(x, Ref):
         return x
     base = memory.get(x.block)
-    return np.ndarray(x.shape, x.dtype, x.block.memory if base is None else base, x.offset, x.strides)
+    return x.recorded() if base is None else x.on(base)
 
 
 def _has_addresses(call: Call) -> bool:

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import root_of
 from ..kernels import random, threads
+from ..kernels.cuda import on_device
 from ..kernels.dispatch import module
 from ..kernels.jit import COMPILED
 from ..kernels.machine import machine
 from . import pointwise
-from .entries import Call, Cell, Marked, Ref, root_of
+from .entries import Call, Cell, Marked, Ref
 from .guards import Live
 from .launches import same_numbers
 from .steps import Bound, Kernels, OfCall, Step, copyable, emit_copy, emit_launch, merged
@@ -28,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 def lowered(call: Call, before: Call) -> Step | None:
     """The native step of a call, that was `before` in the first recording; None: there is none."""
-    if machine() is None:
+    if machine() is None or any(on_device(x.block.array) for x in call.outputs if isinstance(x, Ref)):
         return None
     made: Step | None = pointwise.step_of(call)
     if made is None and (instruction := INSTRUCTIONS.get(call.op.__name__)) is not None:
@@ -147,7 +149,7 @@ def _moves(call: Call, pairs: list[tuple[Ref, Ref]], gaps: bool = False) -> Step
 
 def _part(out: Ref, take: Callable[[Array], Array]) -> Ref | None:
     """The part of a value that `take` takes of an array; None where that is not a view."""
-    whole = np.ndarray(out.shape, out.dtype, out.block.memory, out.offset, out.strides)
+    whole = out.recorded()
     part = take(whole)
     return Ref.of(out.block, part) if root_of(part) is root_of(whole) else None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import is_array, to_host
 from .entries import Block, Call, Cell, Draw, Effect, Entry, Marked, Pull, Ref, describe
 from .guards import Live
 from .lowering import lowered
@@ -38,6 +39,7 @@ def difference(first: Recorder, second: Recorder) -> str | None:
 
 
 def _same_bits(x: Array, y: Array) -> bool:
+    x, y = to_host(x), to_host(y)
     return x.dtype == y.dtype and x.shape == y.shape and bool(np.array_equal(_raw(x), _raw(y)))
 
 
@@ -61,8 +63,8 @@ def _shape_of(entry: Entry) -> Any:
             return [plain(i) for i in x]
         if isinstance(x, dict):
             return {k: plain(v) for k, v in x.items()}
-        if isinstance(x, np.ndarray):
-            return x.shape, x.tobytes()
+        if is_array(x):
+            return x.shape, to_host(x).tobytes()
         if isinstance(x, (float, np.generic, slice)):
             return repr(x)
         return x if isinstance(x, (int, str, type(None), np.dtype)) else id(x)

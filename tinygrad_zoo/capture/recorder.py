@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from .. import autograd
+from ..backend import is_array, place_of, root_of
 from ..errors import CaptureError
 from ..grad_mode import state
 from ..kernels import jit
 from ..op import Op
-from ..variable import Node, Variable, now, wrap
-from .entries import Block, Call, Cell, Draw, Effect, Entry, Launch, Marked, Pull, Ref, mapped, root_of
-from .guards import Guarded, Live, Unknown, check_host, opened, user_line
+from ..variable import Array, Node, Variable, now, wrap
+from .entries import Block, Call, Cell, Draw, Effect, Entry, Launch, Marked, Pull, Ref, mapped
+from .guards import Guarded, Live, Unknown, opened, user_line
 from .surroundings import Surroundings, drawn
 
 _CALL, _PULL = Op.__call__.__code__, autograd._pull_recorded.__code__
@@ -48,7 +49,7 @@ class Recorder:
     ) -> None:
         known = {} if before is None else before.identities()
         self.entries: list[Entry] = []
-        self.blocks: dict[int, Block] = {}  # by the id of the array that owns the memory
+        self.blocks: dict[int, Block] = {}  # by `place_of` the memory
         self.known = known
         self._numbers = itertools.count(), itertools.count(-1, -1)
         self.kept: list[Any] = []  # what must not be freed, so that no id is given out twice
@@ -79,33 +80,31 @@ class Recorder:
         self.fresh: dict[int, weakref.ref[Any]] = {}  # the Tensors that were made here, by id
 
     def identities(self) -> dict[int, Any]:
-        """The arrays and Tensors that were met, by id: alive as long as the recorder is."""
-        met = [b.array for b in self.blocks.values()]
-        met += [b.variable for b in self.blocks.values() if b.variable is not None]
-        return {id(x): x for x in met}
+        """The memory and the Tensors that were met, by place and id: alive as long as the recorder is."""
+        met = {id(b.variable): b.variable for b in self.blocks.values() if b.variable is not None}
+        return met | {place: b.array for place, b in self.blocks.items()}
 
     # ---- blocks
-    def _block(self, root: np.ndarray[Any, Any], origin: str, of_launch: bool = False) -> Block:
-        block = self.blocks.get(id(root))
+    def _block(self, root: Array, origin: str, of_launch: bool = False) -> Block:
+        place = place_of(root)
+        block = self.blocks.get(place)
         if block is None:  # what only launches know, such as tables, is made in one recording and found in the next
             number = next(self._numbers[of_launch])
-            block = self.blocks[id(root)] = Block(root, origin, number)
+            block = self.blocks[place] = Block(root, origin, number)
         return block
 
-    def find(self, array: np.ndarray[Any, Any]) -> Ref | None:
+    def find(self, array: Array) -> Ref | None:
         """The value of an array, if its memory is known."""
         array = opened(array)
-        block = self.blocks.get(id(root_of(array)))
+        block = self.blocks.get(place_of(root_of(array)))
         return None if block is None else Ref.of(block, array)
 
-    def ref(
-        self, array: np.ndarray[Any, Any], variable: Any = None, origin: str = "constant", of_launch: bool = False
-    ) -> Ref:
+    def ref(self, array: Array, variable: Any = None, origin: str = "constant", of_launch: bool = False) -> Ref:
         """The value of an array that an op is given: from outside, or a constant where it is met for the first time."""
         root = root_of(array)
-        block = self.blocks.get(id(root))
+        block = self.blocks.get(place_of(root))
         if block is None:
-            if id(root) in self.known or id(variable) in self.known:
+            if place_of(root) in self.known or id(variable) in self.known:
                 origin = "outside"
             block = self._block(root, origin, of_launch)
             self.kept.append(array)
@@ -130,14 +129,14 @@ class Recorder:
     def _input(self, x: Any) -> Any:
         if isinstance(x, Variable):
             return self.ref(x._data, x)
-        if isinstance(x, np.ndarray):
+        if is_array(x):
             return self.ref(x)
         return self.cells.get(id(x), x) if type(x) is float else x
 
     def _output(self, array: Any, origin: str) -> Any:
         if array is None:
             return None
-        if not isinstance(array, np.ndarray):
+        if not is_array(array):
             self.kept.append(array)
             return self.cells.setdefault(id(array), Cell(array))
         self.kept.append(array)
@@ -149,8 +148,6 @@ class Recorder:
     ) -> None:
         if self.inside:
             return
-        for a in outputs:
-            check_host(a)
         launches, self._launches = self._launches, []
         saved = list(node.saved) if node is not None else []
         if node is not None:
@@ -280,12 +277,12 @@ class Recorder:
         outputs: list[Ref] = []
 
         def note(x: Any) -> Any:
-            if not isinstance(x, Variable | np.ndarray | np.generic):
+            if not isinstance(x, Variable | np.generic) and not is_array(x):
                 raise CaptureError(
                     f"capture: {user_line()} draws {x!r}, a number of Python, which a replay could not change: draw an "
                     "array, rng.random(1)"
                 )
-            array = x._data if isinstance(x, Variable) else np.asarray(x)
+            array = x._data if isinstance(x, Variable) else np.asarray(x) if isinstance(x, np.generic) else x
             fresh = array.copy()  # it may be a view of what is written later
             self.kept.append(fresh)
             outputs.append(Ref.of(self._block(fresh, "draw"), fresh))
@@ -405,9 +402,7 @@ class Recorder:
     def read(self, x: Variable, who: str) -> Any:
         """Somebody asks a Tensor for its array."""
         array = x._data
-        if self.inside or not isinstance(array, np.ndarray):
-            return array
-        if self._in_op():
+        if self.inside or self._in_op():
             return array
         made = self.fresh.get(id(x))
         if made is not None and made() is x and self.find(array) is None:  # of numbers of Python, by the step

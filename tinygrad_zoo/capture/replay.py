@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import to_host
 from ..errors import IndexingError
 from ..grad_mode import state
+from ..kernels.cuda import on_device
 from ..tensor import Tensor
 from ..variable import Variable, wrap
 from .entries import Block, Draw, Effect, Marked, Ref, mapped
+from .graphs import Graphs, Held, OnDevice, device_of_program, draws_first
 from .guards import Live
 from .lowering import Native
 from .pointwise import Chain, fused
@@ -46,14 +49,27 @@ class Replay:
         steps = fused(steps_of(first, second, lasting))
         _store_what_is_read(steps, lasting)
         self.steps: list[Step] = [s for s in steps if not isinstance(s, Chain) or any(s.writes())]
-        offsets, size = plan(self.steps, lasting, pinned)
-        self.arena = Arena(offsets, size)
-        self.bound = bound = Bound(self.arena.memory)
+        device = device_of_program(second.blocks.values())
+        self.bound: Bound
+        self.arena: Arena | Held
+        self._graphs: Graphs | None = None
+        if device is None:
+            offsets, size = plan(self.steps, lasting, pinned)
+            self.arena = Arena(offsets, size)
+            self.bound = Bound(self.arena.memory)
+        else:
+            self.bound = placed = OnDevice(device, pinned)
+            self.steps = draws_first(self.steps)
+            self._graphs = Graphs(placed, self.steps, [*pinned, *lasting])
+        actions = self._bind()
+        if self._graphs is not None:
+            self.arena = self._graphs.held()
+        bound = self.bound
         self.recorder = second
         self._views: dict[int, Array] = {}  # of the results, by the id of what stands for them
         mapped(self.result, self._view)
         self._inputs = [bound.array(Ref.of(block, array)) for block, array in second.given]
-        self._actions = self._bind()
+        self._actions = actions
         self._final = grads
         tensors = [(x, None if ref is None else bound.tensor(ref)) for x, ref in grads]
         self._grads = [(x, grad, None if grad is None else grad._data) for x, grad in tensors]
@@ -69,10 +85,20 @@ class Replay:
 
     def _bind(self) -> list[Callable[[], None]]:
         """Runs of native steps, and calls of Python between them."""
-        bound = self.bound
+        bound, graphs = self.bound, self._graphs
         spans: list[Any] = []  # of native launches the first and the one behind the last
         self._leaders: list[Step] = []  # the first step of every action
-        for step in self.steps:
+        behind = 0  # the steps that are bound, in a graph
+        for i, step in enumerate(self.steps):
+            if i < behind:
+                continue
+            if graphs is not None:
+                if (found := graphs.run_from(i)) is not None:
+                    launch, behind = found
+                    spans.append(launch)
+                    self._leaders.append(step)
+                    continue
+                graphs.place(step)
             if not step.native:
                 spans.append(step.action(bound))
                 self._leaders.append(step)
@@ -126,9 +152,9 @@ class Replay:
     def _put(self, given: Sequence[Any], grads: Sequence[Array]) -> None:
         """Copy in what a call begins with."""
         for (_, place), grad in zip(self._carried, grads, strict=True):
-            np.copyto(place, grad)
+            place[...] = grad
         for place, x in zip(self._inputs, given, strict=True):
-            np.copyto(place, _data(x))
+            place[...] = _data(x)
 
     def _run(self, given: Sequence[Any]) -> Any:
         self._put(given, [x._grad._data for x, _ in self._carried])
@@ -158,20 +184,23 @@ class Replay:
             writes = ", ".join(map(_named, dict.fromkeys(step.writes())))
             reads = ", ".join([*map(_named, dict.fromkeys(step.reads())), *_settings(step)])
             made = f"{writes} = " if writes else ""
-            rows.append((f"{'  ' if step.native else 'py'} {made}{step.name}({reads})", os.path.basename(step.line)))
+            rows.append(
+                (f"{'py' if by_python(step) else '  '} {made}{step.name}({reads})", os.path.basename(step.line))
+            )
         width = min(100, max((len(text) for text, _ in rows), default=0))
         return "\n".join(f"{text:{width}}  # {line}" for text, line in rows)
 
     def report(self) -> dict[str, Any]:
         """Bytes, launches, and what is left to Python, by name with how often: see `Captured.report`."""
-        python = Counter(step.name for step in self.steps if not step.native)
+        python = Counter(step.name for step in self.steps if by_python(step))
         values = sum(b.array.nbytes for b in self.arena.offsets)
         return {
             "arena_bytes": self.arena.size,
             "value_bytes": values,
             "steps": len(self.steps),
             "launches": len(self.bound.table.rows),
-            "native": sum(step.native for step in self.steps),
+            "graphs": 0 if self._graphs is None else self._graphs.count,
+            "native": sum(not by_python(step) for step in self.steps),
             "python": dict(python.most_common()),
         }
 
@@ -182,7 +211,8 @@ class Replay:
         return {b.number: b.array.copy() for b in self._changing()}
 
     def _changing(self) -> list[Block]:
-        return [b for b in self.recorder.blocks.values() if b.origin == "outside" and b.array.flags.writeable]
+        outside = [b for b in self.recorder.blocks.values() if b.origin == "outside"]
+        return [b for b in outside if on_device(b.array) or b.array.flags.writeable]
 
     def differs(self, before: dict[int, Array], eager: Recorder, given: Sequence[Any], result: Any) -> str | None:
         """What this program gives otherwise than the eager call that began at `before`; None: nothing.
@@ -255,6 +285,11 @@ class Replay:
         return wrap(Tensor, array) if x.tensor else array
 
 
+def by_python(step: Step) -> bool:
+    """Whether a replay calls Python for a step."""
+    return not step.native and not step.captured
+
+
 def eager_array(ref: Ref) -> Array:
     """A value where it was recorded."""
     return Bound({}).array(ref)
@@ -262,6 +297,7 @@ def eager_array(ref: Ref) -> Array:
 
 def close(x: Array, y: Array) -> bool:
     """Whether two results are the same but for the order of sums."""
+    x, y = to_host(x), to_host(y)
     if x.shape != y.shape or x.dtype != y.dtype:
         return False
     if x.dtype.kind != "f":
@@ -271,7 +307,7 @@ def close(x: Array, y: Array) -> bool:
 
 
 def _few(x: Array) -> str:
-    return np.array2string(x.reshape(-1)[:4], precision=8, separator=", ")
+    return np.array2string(to_host(x).reshape(-1)[:4], precision=8, separator=", ")
 
 
 def _data(x: Any) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import CaptureError, TinygradZooError
 from ..grad_mode import state
 from ..kernels import threads
+from ..kernels.cuda import on_device
 from ..kernels.machine import Program as Table
 from ..kernels.machine import machine
 from ..tensor import Tensor
@@ -41,9 +42,8 @@ class Bound:
 
     def array(self, ref: Ref) -> Array:
         base = self.memory.get(ref.block.owner)
-        if base is None:
-            base = ref.block.owner.memory
-        return np.ndarray(ref.shape, ref.dtype, base, ref.offset, ref.strides)
+        array: Array = ref.on(ref.block.owner.array if base is None else base)
+        return array
 
     def address(self, ref: Ref) -> int:
         base = self.memory.get(ref.block.owner)
@@ -68,6 +68,7 @@ class Step:
     """One step of a program: native if `emit` appends launches, else a call of Python that `action` gives."""
 
     native = False
+    captured = False  # in a graph of a device
     name: str
     line: str
     lasting = False  # has effects beside its values
@@ -118,33 +119,36 @@ class OfCall(Step):
 class Python(OfCall):
     """An op without a kernel of its own: its forward, and a copy to where the result belongs."""
 
-    def action(self, bound: Bound) -> Action:
+    def computed(self, bound: Bound) -> Callable[[], Any]:
         call = self.call
         forward = call.op.forward
         values = [_value(x, bound) for x in call.inputs]
         settings = mapped(call.settings, lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref))
-        ask, store = _asking(values, settings, bound), _storing(call, bound)
+        ask = _asking(values, settings, bound)
 
-        def run() -> None:
+        def run() -> Any:
             ask()
             try:
-                result = forward(*values, **settings)
+                return forward(*values, **settings)
             except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError, TinygradZooError) as error:
                 raise call.op.signature.explain(values, settings, error) from error
-            store(result)
 
         return _in_precision(call.precision, run)
 
+    def action(self, bound: Bound) -> Action:
+        run, store = self.computed(bound), _storing(self.call, bound)
+        return lambda: store(run())
 
-def _in_precision(precision: Any, run: Action) -> Action:
+
+def _in_precision(precision: Any, run: Callable[[], Any]) -> Callable[[], Any]:
     """`run` under the `autocast` under which it was recorded."""
     if precision is None:
         return run
 
-    def inside() -> None:
+    def inside() -> Any:
         outer, state.precision = state.precision, precision
         try:
-            run()
+            return run()
         finally:
             state.precision = outer
 
@@ -205,15 +209,18 @@ def _storing(call: Call | Pull, bound: Bound) -> Callable[[Any], None]:
     else:
 
         def store(result: Any) -> None:
-            if saved:
-                first, *rest = result
-                result = (*(first if isinstance(first, tuple) else (first,)), *rest)
-            elif not isinstance(result, (tuple, list)):
-                result = (result,)
-            for place, value in zip(places, result, strict=False):
+            for place, value in zip(places, results_of(call, result), strict=False):
                 put(place, value)
 
     return store
+
+
+def results_of(call: Call | Pull, result: Any) -> Sequence[Any]:
+    """What a forward or a rule returned, as the outputs of its entry are ordered: by-products stand last."""
+    if isinstance(call, Call) and call.op.saved:
+        first, *rest = result
+        return (*(first if isinstance(first, tuple) else (first,)), *rest)
+    return result if isinstance(result, (tuple, list)) else (result,)
 
 
 class Rule(Step):
@@ -228,7 +235,7 @@ class Rule(Step):
     def writes(self) -> Iterator[Ref]:
         return (x for x in self.pull.outputs if isinstance(x, Ref))
 
-    def action(self, bound: Bound) -> Action:
+    def computed(self, bound: Bound) -> Callable[[], Any]:
         pull = self.pull
         op, needs = pull.node.op, pull.node.needs
         values = [_value(x, bound) for x in pull.inputs]
@@ -238,14 +245,18 @@ class Rule(Step):
         g, out = (gs[0], outs[0]) if count == 1 else (gs, outs)
         settings = mapped(pull.settings, lambda x: bound.tensor(x.ref) if x.tensor else bound.array(x.ref))
         settings = {**settings, **dict(zip(op.saved, saved, strict=True))}
-        ask, store, rule = _asking(inputs, settings, bound), _storing(pull, bound), op.vjp
+        ask, rule = _asking(inputs, settings, bound), op.vjp
         assert rule is not None  # else nothing would have been pulled
 
-        def run() -> None:
+        def run() -> Any:
             ask()
-            store(rule(g, out, *inputs, needs=needs, **settings))
+            return rule(g, out, *inputs, needs=needs, **settings)
 
         return _in_precision(pull.precision, run)
+
+    def action(self, bound: Bound) -> Action:
+        run, store = self.computed(bound), _storing(self.pull, bound)
+        return lambda: store(run())
 
 
 class Drawing(Step):
@@ -340,7 +351,9 @@ class Outside(Step):
 
 
 def is_step(effect: Effect) -> bool:
-    """Whether an effect is the step of an optimizer that can say its launches."""
+    """Whether an effect is the step of an optimizer, on the host, that can say its launches."""
+    if any(ref is not None and on_device(ref.block.array) for _, ref in effect.grads):
+        return False
     owner: Any = effect.args[0] if len(effect.args) == 1 and not effect.kwargs else None
     return hasattr(owner, "prepared") and getattr(type(owner).step, "__wrapped__", None) is effect.function
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import is_array
 from ..grad_mode import touched
 from ..variable import Variable
 
@@ -50,14 +51,14 @@ class Surroundings:
         value = _read(holder, key)
         if isinstance(value, _PLAIN):
             where.append((holder, key, value, name))
-        elif isinstance(value, Variable | np.ndarray) or _watched(value):
+        elif isinstance(value, Variable) or is_array(value) or _watched(value):
             where.append((holder, key, value, name))
             self._value(value, name, where)
         else:
             self._value(value, name, where)
 
     def _value(self, x: Any, name: str, where: list[Place]) -> None:
-        if isinstance(x, Variable | np.ndarray | type | ModuleType | FunctionType) or id(x) in self._seen:
+        if isinstance(x, Variable | type | ModuleType | FunctionType) or is_array(x) or id(x) in self._seen:
             return
         self._seen.add(id(x))
         if isinstance(x, np.random.Generator):

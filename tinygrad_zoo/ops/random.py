@@ -97,7 +97,7 @@ def draw_key(rng: np.random.Generator, device: str = "cpu") -> Array:
     >>> draw_key(np.random.default_rng(0)).dtype
     dtype('uint32')
     """
-    return to_device(draw(rng, lambda rng: rng.integers(0, 2**32, 4, dtype=np.uint32), "draw_key"), device)
+    return draw(rng, lambda rng: to_device(rng.integers(0, 2**32, 4, dtype=np.uint32), device), "draw_key")
 
 
 _ROUND_CONSTANTS = (0xD2511F53, 0xCD9E8D57)

@@ -5,8 +5,9 @@ refuses raises: host arrays among device arrays, lists as data or indices, impli
 NumPy has and CuPy has not. So does what CuPy leaves undefined, `a[i] = v` with an index given twice, and what it reads
 past, an index out of bounds. Memory of `empty` is NaN, and so is the result of a factorisation that fails, since CuPy
 does not look. What waits for the device, `float(x)` or `x[mask]`, is noted in the log of `transfers.watch()` and raises
-under `transfers.forbid_sync()`. Three things are stricter than CuPy: NumPy's functions of a device array (`np.exp(x)`),
-which CuPy runs on the device; lists and host arrays as indices, which it uploads; writing to a broadcast view.
+under `transfers.forbid_sync()`. A stream can be captured into a graph (capturing.py). Three things are stricter than
+CuPy: NumPy's functions of a device array (`np.exp(x)`), which CuPy runs on the device; lists and host arrays as
+indices, which it uploads; writing to a broadcast view.
 
 The stand-in imports NumPy and SciPy, and nothing else of this package.
 
@@ -37,12 +38,23 @@ newaxis = None
 linalg, fft = _Namespace("cupy.linalg"), _Namespace("cupy.fft")
 __version__: str = f"{_api()['cupy version']} (stand-in)"
 ndarray.__module__ = __name__  # as `cupy.ndarray` says "cupy"
-__all__ = ["RawModule", "asnumpy", "cuda", "fft", "get_array_module", "linalg", "ndarray", "newaxis", "random"]
+__all__ = [
+    "RawModule", "asnumpy", "cuda", "fft", "get_array_module", "get_default_pinned_memory_pool", "linalg", "ndarray",
+    "newaxis", "random",
+]  # fmt: skip
 
 
 def asnumpy(a: Any, stream: Any = None, order: str = "C", out: Any = None, *, blocking: bool = True) -> Any:
     """A copy on the host."""
     return a.get(order=order, out=out) if isinstance(a, ndarray) else np.asarray(a, order=order)  # type: ignore[call-overload]
+
+
+def get_default_pinned_memory_pool() -> cuda.PinnedMemoryPool:
+    """The one that copies from the host take memory of."""
+    return _pinned
+
+
+_pinned = cuda.PinnedMemoryPool()
 
 
 def get_array_module(*args: Any) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .api import api, bound, entry, signature
-from .device_array import QUIET, ndarray, poisoned, scatter, wrap
+from .capturing import captured, poisoned
+from .device_array import QUIET, ndarray, scatter, wrap
 from .refusals import SCALARS, check, leaves, unwrap
 from .transfers import download, upload
 
@@ -57,12 +58,16 @@ class Ufunc:
         self.nin, self.nout = row["ufunc"]
         self.loops: list[str] = row.get("loops", [])
         self.scatters: bool = row.get("at", False)
+        self.call, self.at = captured(self.name)(self._call), captured(f"{self.name}.at")(self._at)
 
     def __repr__(self) -> str:
         return f"<ufunc '{self.name}'>"
 
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        return self.call(*args, **settings)
+
     @QUIET
-    def __call__(self, *args: Any, out: Any = None, dtype: Any = None, casting: str = "same_kind") -> Any:
+    def _call(self, *args: Any, out: Any = None, dtype: Any = None, casting: str = "same_kind") -> Any:
         if not self.nin <= len(args) <= self.nin + self.nout:
             raise TypeError(f"{self.name}: expected {self.nin} inputs, got {len(args)} arguments")
         inputs, outs = args[: self.nin], args[self.nin :] or (out if isinstance(out, tuple) else (out,))
@@ -96,7 +101,7 @@ class Ufunc:
                 return made
         raise TypeError(f"{self.name} does not support {', '.join(map(str, dtypes))}")
 
-    def at(self, a: Any, indices: Any, b: Any = None) -> None:
+    def _at(self, a: Any, indices: Any, b: Any = None) -> None:
         if not self.scatters:
             raise NotImplementedError(f"`{self.name}.at` is not supported")
         scatter(self.numpys, a, indices, b)
@@ -128,6 +133,7 @@ def _function(namespace: str, short: str, row: dict[str, Any], numpys: Any) -> C
     special_case = _CASES.get(name)
 
     @functools.wraps(numpys)
+    @captured(name)
     @QUIET
     def run(*args: Any, **kwargs: Any) -> Any:
         arguments = bound(name, text, args, kwargs)
@@ -171,8 +177,8 @@ def _uploaded(numpys: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     if any(not isinstance(v, ndarray) for v in held) or not held:
         if any(isinstance(v, ndarray) for v in held):
             raise TypeError("a list of device arrays and host numbers: stack device arrays")
-        upload()
         made = numpys(first, *rest, **kwargs)
+        upload(made.nbytes if made.ndim else 0)
         if not made.dtype.isnative:
             made = made.astype(made.dtype.newbyteorder("="))
         return wrap(made.copy(order="K") if isinstance(first, np.ndarray) else made)

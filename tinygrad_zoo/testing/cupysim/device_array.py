@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .api import api, bound
+from .capturing import captured, poisoned, root_of
 from .cuda import Device
 from .refusals import SCALARS, DeviceArray, check, key_of, refuse_repeated, unwrap
 from .transfers import download, upload
@@ -31,15 +32,6 @@ def wrap(result: Any) -> Any:
     return list(map(wrap, result)) if isinstance(result, list) else result
 
 
-def poisoned(memory: Any) -> Any:
-    """Memory that nothing has been written to, filled with what shows when it is used."""
-    if memory.dtype.kind in "fc":
-        memory.fill(np.nan)
-    elif memory.dtype.kind in "iu":
-        memory.fill(np.iinfo(memory.dtype).max)
-    return memory
-
-
 class Flags:
     """The memory layout."""
 
@@ -53,11 +45,28 @@ class Flags:
 
 
 class Memory:
+    """An allocation."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.ptr: int = root.ctypes.data
+        self.size: int = root.nbytes
+        self.device = Device(0)
+
+
+class MemoryPointer:
     """Where an array begins."""
 
-    def __init__(self, values: Any) -> None:
-        self.ptr: int = values.ctypes.data
-        self.device = Device(0)
+    def __init__(self, mem: Memory, offset: int) -> None:
+        self.mem, self.ptr, self.device = mem, mem.ptr + offset, mem.device
+
+    def __add__(self, offset: int) -> MemoryPointer:
+        return MemoryPointer(self.mem, self.ptr - self.mem.ptr + offset)
+
+
+def _pointer(values: Any) -> MemoryPointer:
+    mem = Memory(root_of(values))
+    return MemoryPointer(mem, values.ctypes.data - mem.ptr)
 
 
 class ndarray(DeviceArray):
@@ -67,8 +76,15 @@ class ndarray(DeviceArray):
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, shape: Any, dtype: Any = float, order: str = "C") -> None:
-        self._values = poisoned(wrap(np.empty(shape, dtype, order))._values)  # type: ignore[call-overload]
+    def __init__(
+        self, shape: Any, dtype: Any = float, memptr: MemoryPointer | None = None, strides: Any = None, order: str = "C"
+    ) -> None:
+        if memptr is None:
+            self._values = poisoned(wrap(np.empty(shape, dtype, order))._values)  # type: ignore[call-overload]
+            return
+        root = memptr.mem.root
+        memory = root.transpose(np.argsort([-s for s in root.strides], kind="stable"))  # in its order
+        self._values = np.ndarray(shape, dtype, memory, memptr.ptr - memptr.mem.ptr, strides)
 
     # ---- what it is
     shape = property(lambda self: self._values.shape)
@@ -79,7 +95,7 @@ class ndarray(DeviceArray):
     itemsize = property(lambda self: self._values.itemsize)
     strides = property(lambda self: self._values.strides)
     flags = property(lambda self: Flags(self._values))
-    data = property(lambda self: Memory(self._values))
+    data = property(lambda self: _pointer(self._values))
     device = property(lambda self: Device(0))
     T = property(lambda self: wrap(self._values.T))
     mT = property(lambda self: wrap(self._values.mT))
@@ -126,7 +142,7 @@ class ndarray(DeviceArray):
     def set(self, arr: Any, stream: Any = None) -> None:
         if not isinstance(arr, np.ndarray) or arr.dtype != self.dtype or arr.shape != self.shape:
             raise TypeError(f"set: expected a NumPy array, {self.dtype} of shape {self.shape}")
-        upload()
+        upload(0)
         self._values[...] = arr
 
     def __repr__(self) -> str:
@@ -141,9 +157,11 @@ class ndarray(DeviceArray):
     def __reduce__(self) -> Any:
         return _from_host, (self.get(),)
 
+    @captured("ndarray.__copy__")
     def __copy__(self) -> Any:
         return wrap(self._values.copy())
 
+    @captured("ndarray.__deepcopy__")
     def __deepcopy__(self, memo: Any) -> Any:
         return wrap(self._values.copy())
 
@@ -183,9 +201,11 @@ class ndarray(DeviceArray):
         return (self[i] for i in range(len(self)))
 
     # ---- indices
+    @captured("ndarray.__getitem__")
     def __getitem__(self, index: Any) -> Any:
         return wrap(self._values[key_of(index)])
 
+    @captured("ndarray.__setitem__")
     def __setitem__(self, index: Any, value: Any) -> None:
         if not isinstance(value, (ndarray, *SCALARS)):
             raise TypeError(
@@ -197,13 +217,16 @@ class ndarray(DeviceArray):
         self._values[key] = unwrap(value, "a[i] = v")
 
     # ---- methods with arguments of their own
+    @captured("ndarray.reshape")
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
         wanted = shape[0] if len(shape) == 1 else shape
         return wrap(self._values.reshape(wanted, order=order, copy=copy))
 
+    @captured("ndarray.transpose")
     def transpose(self, *axes: Any) -> Any:
         return wrap(self._values.transpose(*axes))
 
+    @captured("ndarray.astype")
     def astype(self, dtype: Any, order: Any = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> Any:
         if casting is not None or subok is not None:
             raise TypeError("astype: CuPy takes neither casting nor subok into account")
@@ -211,23 +234,29 @@ class ndarray(DeviceArray):
             return self
         return wrap(self._values.astype(dtype, order=order, copy=copy))
 
+    @captured("ndarray.view")
     def view(self, dtype: Any = None, type: Any = None) -> Any:
         return wrap(self._values.view() if dtype is None else self._values.view(dtype))
 
+    @captured("ndarray.fill")
     def fill(self, value: Any) -> None:
         if not isinstance(value, SCALARS):
             raise TypeError(f"fill: expected a number, got {type(value).__name__}")
         self._values.fill(value)
 
+    @captured("ndarray.ptp")
     def ptp(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         return wrap(np.ptp(self._values, axis=axis, keepdims=keepdims)) if out is None else NotImplemented
 
+    @captured("ndarray.scatter_add")
     def scatter_add(self, slices: Any, value: Any) -> None:
         scatter(np.add, self, slices, value)
 
+    @captured("ndarray.scatter_max")
     def scatter_max(self, slices: Any, value: Any) -> None:
         scatter(np.maximum, self, slices, value)
 
+    @captured("ndarray.scatter_min")
     def scatter_min(self, slices: Any, value: Any) -> None:
         scatter(np.minimum, self, slices, value)
 
@@ -263,7 +292,7 @@ def scatter(ufunc: Any, a: Any, index: Any, values: Any) -> None:
 
 
 def _from_host(values: Any) -> Any:
-    upload()
+    upload(values.nbytes)
     return wrap(values.copy())
 
 
@@ -289,18 +318,19 @@ def _operator(name: str) -> Callable[..., Any]:
         return self if result is self._values else wrap(result)
 
     run.__name__ = name
-    return run if name in _SILENT else QUIET(run)
+    return captured(f"ndarray.{name}")(run if name in _SILENT else QUIET(run))
 
 
 def _unary(name: str) -> Callable[..., Any]:
     apply = getattr(np.ndarray, name)
-    return QUIET(lambda self: wrap(apply(self._values)))
+    return captured(f"ndarray.{name}")(QUIET(lambda self: wrap(apply(self._values))))
 
 
 def _method(name: str, text: str) -> Callable[..., Any]:
     """A method that NumPy has as well: refuses what CuPy's signature does, and host arrays."""
     numpys = getattr(np.ndarray, name)
 
+    @captured(f"ndarray.{name}")
     @QUIET
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         arguments = bound(f"ndarray.{name}", text, args, kwargs)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .api import bound, entry
 from .calls import Namespace
+from .capturing import captured
 from .device_array import wrap
 from .refusals import unwrap
 
@@ -24,6 +25,7 @@ class Generator:
             raise AttributeError(name)
         text, draw = entry("Generator", name)["signature"], getattr(self._generator, name)
 
+        @captured(f"cupy.random.{name}")
         def run(*args: Any, **kwargs: Any) -> Any:
             bound(f"Generator.{name}", text, args, kwargs)
             return wrap(draw(*unwrap(args, name), **{k: unwrap(v, name) for k, v in kwargs.items()}))

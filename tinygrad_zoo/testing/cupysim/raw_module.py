@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from .capturing import captured
 from .device_array import ndarray
 
 HEADER = Path(__file__).parent / "emulation" / "cuda_on_cpu.h"
@@ -71,6 +72,7 @@ class RawKernel:
         self._name, self._function = name, function
         function.restype = ctypes.c_char_p
 
+    @captured("RawKernel")
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise RuntimeError(

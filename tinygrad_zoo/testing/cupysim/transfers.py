@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from . import capturing
 
 _INSIDE = (str(Path(__file__).parent), str(Path(np.__file__).parent))
 
@@ -80,6 +83,7 @@ def forbid_sync() -> Iterator[None]:
 
 def download(what: str, explicit: bool = False) -> None:
     """Note a copy from the device to the host, which the calling code makes by `what`."""
+    capturing.refuse(what)
     if _forbidden:
         raise HiddenCopyError(f"{what} copies from the device to the host")
     if _logs:
@@ -88,10 +92,15 @@ def download(what: str, explicit: bool = False) -> None:
             (log.explicit if explicit else log.hidden).append(copy)
 
 
-def upload() -> None:
-    """Note a copy from the host to the device."""
+def upload(nbytes: int) -> None:
+    """Note a copy from the host to the device, of `nbytes` that lie in pinned memory meanwhile."""
     for log in _logs:
         log.uploads += 1
+    if nbytes and pinned[0] is not None:
+        pinned[0](nbytes)
+
+
+pinned: list[Callable[[int], Any] | None] = [None]  # CuPy's allocator of pinned memory, where another is set
 
 
 def _place() -> str:

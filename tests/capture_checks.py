@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tinygrad_zoo as tz
-from tinygrad_zoo import nn
+from tinygrad_zoo import backend, nn
 from tinygrad_zoo.backend import is_array, to_host
 from tinygrad_zoo.capture.captured import Captured
 from tinygrad_zoo.capture.program import ALIGNED, Arena
@@ -16,6 +17,18 @@ from tinygrad_zoo.capture.replay import Replay
 from tinygrad_zoo.variable import Variable
 
 PATTERN = 0xA5
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module that imports this and `device` runs its tests on the host, and on the stand-in for CuPy."""
+    host = metafunc.definition.get_closest_marker("host") is not None
+    metafunc.parametrize("device", ["cpu"] if host else ["cpu", "cupysim"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    with backend.using(request.param):
+        yield request.param
 
 
 def replay_of(captured: Captured[..., Any]) -> Replay:

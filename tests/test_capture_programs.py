@@ -118,7 +118,7 @@ def _slices(draw: Any, x: Any) -> Any:
 
 
 def _rows(draw: Any, x: Any) -> Any:
-    return x[np.array(draw(st.lists(st.integers(0, x.shape[0] - 1), min_size=1, max_size=4)))]
+    return x[tz.tensor(draw(st.lists(st.integers(0, x.shape[0] - 1), min_size=1, max_size=4)))]
 
 
 def _joined(draw: Any, x: Any) -> Any:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 
 import tinygrad_zoo as tz
 from tinygrad_zoo import backend
-from tinygrad_zoo.kernels import cuda, dispatch
 from tinygrad_zoo.recipe import Recipe, find, registered
 from tinygrad_zoo.testing import op_laws
 from tinygrad_zoo.testing.cupysim.transfers import HiddenCopyError, forbid_sync, watch
@@ -90,16 +88,6 @@ def forbidding(recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
             return recipe.step(state, batch)
 
     return dataclasses.replace(recipe, step=step)
-
-
-@pytest.fixture
-def formulas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No kernels on either side: in float32 another order of summation shows after some steps."""
-    monkeypatch.setattr(dispatch, "enabled", lambda: False)
-    monkeypatch.setattr(cuda, "enabled", lambda: False)
-    dispatch.module.cache_clear()
-    yield
-    dispatch.module.cache_clear()
 
 
 @pytest.mark.usefixtures("formulas")

@@ -21,7 +21,7 @@ import tinygrad_zoo as tz
 from tiny_recipe import STEPS, TINY, Crash, kept, train, with_step
 from tinygrad_zoo import backend
 from tinygrad_zoo.data import batch_indices
-from tinygrad_zoo.errors import CaptureError, CheckpointError, NonFiniteError, UsageError
+from tinygrad_zoo.errors import CaptureError, CheckpointError, NonFiniteError
 from tinygrad_zoo.kernels import jit
 from tinygrad_zoo.recipe import Bar
 from tinygrad_zoo.training import Interrupted, fit, load_checkpoint
@@ -308,7 +308,7 @@ def test_state_that_cannot_be_saved_is_named(tmp_path: Path) -> None:
         train(tmp_path / "run", dataclasses.replace(TINY, build=build))
 
 
-# ---- capture, which is for the CPU
+# ---- capture
 @pytest.fixture(scope="module")
 def on_the_cpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an undisturbed run there, not captured."""
@@ -370,10 +370,13 @@ def test_a_step_that_cannot_be_captured_names_the_line(tmp_path: Path) -> None:
         train(tmp_path / "other", counting, capture=True, device="cpu")
 
 
-def test_only_the_cpu_captures(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="capture is for the cpu, and this run is on cupysim:0: leave out --capture"):
-        train(tmp_path / "run", capture=True, device="cupysim")
-    assert not (tmp_path / "run").exists()
+def test_a_run_is_captured_on_a_device(tmp_path: Path) -> None:
+    for name in ("eager", "captured"):
+        result = train(tmp_path / name, capture=name == "captured", device="cupysim")
+    assert_alike(tmp_path / "captured", tmp_path / "eager")
+    program = json.loads((tmp_path / "captured" / "result.json").read_text())["program"]
+    assert program["graphs"] > 0 and program["replayed"] == STEPS - 2
+    assert f"{program['native']} steps in {program['graphs']} graphs" in result.table()
 
 
 def test_each_phase_of_a_step_has_a_program(tmp_path: Path) -> None:

@@ -87,6 +87,16 @@ def observe(observer: Observer) -> Iterator[None]:
         state.observer = state.node = None
 
 
+@contextlib.contextmanager
+def unobserved() -> Iterator[None]:
+    """Inside, ops are part of another one, which is observed as a whole."""
+    outer, state.observer = state.observer, None
+    try:
+        yield
+    finally:
+        state.observer = outer
+
+
 def each_step(number: Callable[[], float]) -> float:
     """`number()`, which `capture` asks anew in every replay: a rate that is annealed, say.
 

@@ -14,6 +14,7 @@ from ..grad_mode import state
 from ..variable import Array
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_NUMPY = os.path.dirname(np.__file__) + os.sep
 _MODELS = os.path.join(_HERE, "models") + os.sep
 
 
@@ -112,11 +113,11 @@ def opened(x: Any) -> Any:
 
 
 def user_line() -> str:
-    """The innermost line outside this package, or in one of its models."""
+    """The innermost line outside this package and NumPy, or in one of the models."""
     frame: Any = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_HERE) or name.startswith(_MODELS):
+        if not name.startswith((_HERE, _NUMPY)) or name.startswith(_MODELS):
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "a line inside tinygrad_zoo"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
 from ..autograd import Op, gradients
-from ..grad_mode import enable_grad
+from ..grad_mode import enable_grad, unobserved
 from ..variable import Variable, wrap
 from .precision import narrowed, widened
 
@@ -37,12 +38,14 @@ def pulled(
 ) -> list[Any]:
     """The gradients of `formula` in those of its inputs that need one, arrays for an array g: computed anew."""
     slots = [_leaf(x) if need else x for x, need in zip(inputs, needs, strict=True)]
-    with enable_grad():
-        made = formula(*slots, **settings)
-    wanted = [x for x, need in zip(slots, needs, strict=True) if need]
-    found = iter(gradients([made], wanted, [g]) if made.node is not None else [None] * len(wanted))
+    on_tensors = isinstance(g, Variable)
+    with nullcontext() if on_tensors else unobserved():  # arrays are those of a kernel's op
+        with enable_grad():
+            made = formula(*slots, **settings)
+        wanted = [x for x, need in zip(slots, needs, strict=True) if need]
+        found = iter(gradients([made], wanted, [g]) if made.node is not None else [None] * len(wanted))
     results = [next(found) if need else None for need in needs]
-    return results if isinstance(g, Variable) else [None if p is None else p.data for p in results]
+    return results if on_tensors else [None if p is None else p._data for p in results]
 
 
 def _leaf(x: Any) -> Any:

@@ -75,10 +75,9 @@ def fit(
     `steps` and `overrides` change the recipe's config. `out` is by default runs/NAME, or runs/NAME-2 and so on where
     that holds a finished run (with `resume`, the latest of these). A folder in use is never overwritten.
 
-    Raises UsageError for unknown overrides, a folder in use or one that cannot be written, and for `capture` on another
-    device than the CPU; CheckpointError for a damaged checkpoint or one of another run; CaptureError for a step that
-    can't be captured; NonFiniteError, naming the op, where the metric or a parameter is NaN or Inf; Interrupted after
-    Ctrl-C or SIGTERM.
+    Raises UsageError for unknown overrides, a folder in use or one that cannot be written; CheckpointError for a
+    damaged checkpoint or one of another run; CaptureError for a step that can't be captured; NonFiniteError, naming the
+    op, where the metric or a parameter is NaN or Inf; Interrupted after Ctrl-C or SIGTERM.
     """
     from threadpoolctl import threadpool_limits
 
@@ -91,10 +90,6 @@ def fit(
         raise UsageError(f"checkpoint_every must be >= 1, got {every}")
     folder = run_folder(recipe.name, out, resume)
     with backend.using(device or backend.default_device()), threadpool_limits(1, user_api="blas"):
-        if capture and backend.default_device() != "cpu":
-            raise UsageError(
-                f"capture is for the cpu, and this run is on {backend.default_device()}: leave out --capture"
-            )
         state = prepare(recipe, config, seed)
         # Before the training: a baseline that fails must not cost its result.
         baseline = {name: float(value) for name, value in recipe.baseline(state.data).items()}

@@ -59,7 +59,9 @@ class Result:
         rows.append(("seed", str(self.seed), f"{self.step} steps in {self.seconds:.1f} s"))
         if self.program is not None:
             python = sum(self.program["python"].values())
-            said = f"{self.program['native']} native steps, {python} calls of Python"
+            native, graphs = self.program["native"], self.program["graphs"]
+            said = f"{native} steps in {graphs} graphs" if graphs else f"{native} native steps"
+            said += f", {python} calls of Python"
             rows.append(("captured", said, f"{self.program['replayed']} of these steps replayed"))
         first, second = (max(len(row[k]) for row in rows) for k in (0, 1))
         title = f"{self.recipe.title} ({self.recipe.row})" if self.recipe.row else self.recipe.title

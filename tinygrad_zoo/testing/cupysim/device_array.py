@@ -227,6 +227,7 @@ class ndarray(DeviceArray):
         return wrap(self._values.transpose(*axes))
 
     @captured("ndarray.astype")
+    @QUIET
     def astype(self, dtype: Any, order: Any = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> Any:
         if casting is not None or subok is not None:
             raise TypeError("astype: CuPy takes neither casting nor subok into account")

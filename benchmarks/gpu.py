@@ -7,6 +7,8 @@
   must move: 4 arrays read, 3 written.
 - `layer-norm`, `softmax`, `cross-entropy`: forward and backward of (8192, 4096), and copies of what they must move.
 - `realnvp-eager`, `transformer-eager`: the steps of `python -m benchmarks step`, on the card.
+- `mlp-captured`, `realnvp-captured`, `transformer-captured`, `cnn-captured`: those of `python -m benchmarks capture` on
+  the card, ours as CUDA graphs; PyTorch eager, and ours eager beside it.
 
 Every timed call ends by waiting for the card. Answers are the root mean squares of results and gradients.
 """
@@ -14,12 +16,14 @@ Every timed call ends by waiting for the card. Answers are the root mean squares
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 
-from . import step, transformer_step
+from . import capture, step, transformer_step
 from .harness import BenchmarkError, Case, Contender, Workload, run
+from .operation import training
 
 OURS, TORCH = ("tinygrad_zoo", "cupy"), ("torch",)
 DEVICE = os.environ.get("TINYGRAD_ZOO_BACKEND", "cupy")
@@ -213,6 +217,13 @@ def torch_adamw(n: int) -> Workload:
     return waiting(Workload(run=optimizer.step, answer=lambda: (optimizer.step(), size(p.detach()))[1]), wait_for_torch)
 
 
+def ours_eager(name: str) -> Workload:
+    """The step of the benchmark `capture` as it stands."""
+    update, batches = capture.ours_parts(name)
+    stream = cycle(batches)
+    return training(lambda: update(*next(stream)))
+
+
 def ours_step(build: Callable[[], Workload]) -> Workload:
     from tinygrad_zoo import backend
 
@@ -288,6 +299,13 @@ def all_cases() -> list[Case]:
         theirs = partial(eager_or_compiled, compiled=False)
         peer = against_torch(partial(torch_step, theirs), "torch-eager")
         made.append(case(name, partial(ours_step, mine), peer, direction="step", torch_eager=1.0))
+    for name in capture.BARS:
+        peers = (
+            against_torch(partial(torch_step, partial(capture.torch_step, name, compiled=False)), "torch-eager"),
+            Contender(name="ours-eager", build=partial(ours_step, partial(ours_eager, name)), requires=OURS),
+        )
+        mine = partial(ours_step, partial(capture.ours, name))
+        made.append(case(f"{name}-captured", mine, *peers, direction="step", ours_eager=1.0))
     return made
 
 

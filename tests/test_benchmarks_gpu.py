@@ -45,10 +45,16 @@ def test_deformable_convolution_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made) == 5 and min(made) > 0
 
 
+def test_captured_and_eager_steps_have_the_same_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "DEVICE", "cupysim")
+    answers = [gpu.ours_step(lambda build=build: build("mlp")).answer() for build in (gpu.capture.ours, gpu.ours_eager)]
+    assert answers[0] == pytest.approx(answers[1], rel=1e-5)
+
+
 def test_cases_have_names_of_their_own_and_bars() -> None:
     cases = gpu.all_cases()
-    assert len({case.name for case in cases}) == len(cases) == 13
-    assert sum(bool(case.bars) for case in cases) == 10
+    assert len({case.name for case in cases}) == len(cases) == 17
+    assert sum(bool(case.bars) for case in cases) == 14
 
 
 def test_without_a_card_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

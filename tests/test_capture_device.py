@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 import tinygrad_zoo as tz
 from capture_checks import MLP, arrays, batches, captured_as_eager, fresh, replay_of, states, unlike
+from planting import planted
 from test_capture_programs import OPS, REFUSED, Choices, _alike, _run, _samples, _step
 from tinygrad_zoo import backend, nn, optim
+from tinygrad_zoo.capture import graphs, replay
 from tinygrad_zoo.capture.entries import mapped
 from tinygrad_zoo.capture.steps import Drawing, Outside
 from tinygrad_zoo.errors import CaptureError
@@ -148,6 +150,34 @@ def test_a_host_array_is_moved_in_every_replay() -> None:
         x = tz.full((3,), k)
         assert unlike(captured(x, rng), step(x, twin)) is None
     assert captured.counts["replayed"] == 3 and captured.report()["graphs"] == 1
+
+
+def test_what_is_drawn_by_what_an_effect_wrote_is_drawn_after_it() -> None:
+    def build() -> Any:
+        rng, state = np.random.default_rng(0), tz.zeros(3)
+
+        @tz.effect
+        def add(x: Any) -> None:
+            state.data[...] += x.data
+
+        def step(x: Any, rng: Any = rng) -> Any:
+            add(x * 2)
+            return x * tz.Tensor(draw(rng, lambda r: state.data + float(r.random())))
+
+        return step
+
+    captured, eager = tz.capture(build()), build()
+    for k in range(5):
+        assert unlike(captured(tz.full((3,), k)), eager(tz.full((3,), k))) is None
+
+
+def test_a_result_of_another_layout_than_recorded_is_copied() -> None:
+    orders = iter("CCCC" + "F" * 20)
+    turned = defined(lambda x: x.copy(order=next(orders)))
+    step = tz.capture(lambda x: (turned(x * 1), turned(x * 2) + 0 * x))
+    for seed in range(5):
+        (x,) = arrays(seed, (3, 4))
+        assert unlike(step(tz.tensor(x)), (x, x * 2)) is None
 
 
 # ---- what is where
@@ -293,3 +323,60 @@ def test_captured_steps_are_those_of_eager_training(recipe: Recipe[Any, Any]) ->
         assert state.rng.bit_generator.state == eager.rng.bit_generator.state
         Saved.of(eager).restore(state)
     assert captured.counts["replayed"] == STEPS - 2 or recipe.name in PHASES
+
+
+# ---- faults
+# function of graphs.py, the text in it, what it becomes, the test that notices
+FAULTS: dict[str, tuple[str, str, str, str, Callable[[], None]]] = {
+    "a draw before the effect that it reads": (
+        "", "draws_first", "behind = len(found)", "pass",
+        test_what_is_drawn_by_what_an_effect_wrote_is_drawn_after_it,
+    ),
+    "another layout that nobody copies": (
+        "OnDevice", "adopt", "if value.size and same and start == ref.offset:", "if value.size:",
+        test_a_result_of_another_layout_than_recorded_is_copied,
+    ),
+    "a result that is not copied to its place": (
+        "OnDevice", "adopt", "place[...] = value", "pass", test_gradients_are_added_to_those_of_the_call_before,
+    ),
+    "copies from the host that are captured": (
+        "", "_refused", "raise CaptureError(", "str(", test_what_copies_from_the_host_stays_python,
+    ),
+    "numbers asked anew that are captured": (
+        "Graphs", "_tried", "isinstance(x, Live | Cell)", "isinstance(x, Cell)",
+        test_a_number_that_is_asked_anew_stays_python,
+    ),
+    "a graph that stands for a step less": (
+        "Graphs", "run_from", "return graph.launch, end", "return graph.launch, end - (end > first + 1)",
+        test_a_step_between_draws_and_effects_is_one_graph,
+    ),
+    "memory that is given away too early": (
+        "Graphs", "_add", "if self._last[block] == at:", "if self._last[block] <= at + 1:",
+        test_values_that_nobody_needs_lose_their_memory,
+    ),
+    "memory that is never given away": (
+        "Graphs", "_add", "self.bound.memory.pop(block, None)", "pass", test_values_that_nobody_needs_lose_their_memory,
+    ),
+    "arguments whose memory is given away": (
+        "Graphs", "__init__", "{block.owner for block in kept}", "set()",
+        test_results_and_gradients_survive_the_next_replay,
+    ),
+    "waiting for the device that nobody notices": (
+        "Graphs", "_captured", "return None, at", "raise", test_what_waits_for_the_device_stays_python,
+    ),
+    "steps before and behind one of Python in a wrong order": (
+        "Graphs", "run_from", "self._fits[reached], end = False, reached", "self._fits[reached], end = False, first",
+        test_what_waits_for_the_device_stays_python,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, method, old, new, check = FAULTS[fault]
+    place, name, function = planted(graphs, owner, method, old, new)
+    monkeypatch.setattr(place, name, function)
+    if name == "draws_first":  # which another module has by name
+        monkeypatch.setattr(replay, name, function)
+    with pytest.raises((AssertionError, RuntimeError, LookupError, CaptureError)):
+        check()

@@ -444,13 +444,3 @@ def test_check_every_notices_what_python_decides() -> None:
     with pytest.raises(CaptureError, match="not what the step does"):
         for _ in range(3):
             step(ones())
-
-
-# ---- devices
-def test_a_device_is_refused() -> None:
-    captured = tz.capture(lambda x: x * 2)
-    with pytest.raises(CaptureError, match="on the CPU only"):
-        captured(tz.tensor([1.0], device="cupysim"))
-    inside = tz.capture(lambda: tz.ones(2, device="cupysim") * 2)
-    with pytest.raises(CaptureError, match="on the CPU only"):
-        inside()

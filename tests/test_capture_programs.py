@@ -123,7 +123,7 @@ def _rows(draw: Any, x: Any) -> Any:
 
 def _joined(draw: Any, x: Any) -> Any:
     axis = _axis(draw, x)
-    first, *_ = tz.split(x, [1], axis=axis) if x.shape[axis] > 1 else (x,)
+    first, *_ = tz.split(x, [1, x.shape[axis] - 1], axis=axis)
     return tz.concat(x, first * 2, axis=axis)
 
 
@@ -216,7 +216,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "attention": _attended,
     "embedding": _embedded,
     "cross_entropy": _lost,
-    "dropout": lambda draw, x: tz.dropout(x, tz.draw_key(draw.rng), p=0.3),
+    "dropout": lambda draw, x: tz.dropout(x, tz.draw_key(draw.rng, x.device), p=0.3),
     "noise": lambda draw, x: x + tz.randn(*x.shape, rng=draw.rng, dtype=x.dtype),
     "detach": lambda draw, x: x.detach() * x,
     "copy": lambda draw, x: x.copy() + 1,

@@ -14,7 +14,8 @@ from tinygrad_zoo import backend
 from tinygrad_zoo.amp import autocast
 from tinygrad_zoo.recipe import Recipe, registered
 from tinygrad_zoo.testing import Executed, op_laws, public_ops
-from tinygrad_zoo.training import fit
+from tinygrad_zoo.training import Saved, fit
+from tinygrad_zoo.training.loop import advance, captured_step, prepare
 
 pytestmark = pytest.mark.gpu
 OPS = public_ops()
@@ -44,6 +45,25 @@ def test_a_system_trains_as_on_the_cpu(recipe: Recipe[Any, Any], tmp_path: Path)
     assert len(made) == STEPS and np.isfinite(made).all()
     np.testing.assert_allclose(made[:EARLY], expected[:EARLY], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(made, expected, rtol=0.05, atol=1e-3)
+
+
+@pytest.mark.parametrize("recipe", registered(), ids=lambda recipe: recipe.name)
+def test_captured_steps_are_those_of_eager_training(recipe: Recipe[Any, Any]) -> None:
+    """By CUDA graphs; products, which eagerly are cuBLAS's, have a kernel of their own there."""
+    with backend.using("cupy"):
+        config = recipe.config.overridden({"steps": STEPS})
+        eager, state = (prepare(recipe, config, seed=0) for _ in range(2))
+        captured = captured_step(recipe, state)
+        for _ in range(STEPS):
+            expected, found = advance(recipe, eager), advance(recipe, state, captured)
+            theirs = eager.model.state_dict()
+            assert float(found[recipe.metric]) == pytest.approx(float(expected[recipe.metric]), rel=1e-4, abs=1e-5)
+            for name, array in state.model.state_dict().items():
+                ours, wanted = backend.to_host(array), backend.to_host(theirs[name])
+                np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max(initial=1e-3))
+            Saved.of(eager).restore(state)
+    assert captured.counts["replayed"] > 0
+    assert captured.report()["graphs"] > 0 or captured.report()["steps"] <= 2
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])

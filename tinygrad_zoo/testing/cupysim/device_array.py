@@ -15,14 +15,15 @@ from .transfers import download, upload
 
 # Functions of NumPy that read no data: they may be asked about a device array.
 ABOUT = {"shape", "ndim", "size", "result_type", "can_cast", "iscomplexobj", "isrealobj"}
-DTYPES = "?bhilqBHILQefdFD"  # all that CuPy has
+DTYPES = "?bhilqBHILQefdFD"  # all that CuPy has,
+BRAIN = "bfloat16"  # and that of ml_dtypes, where it is installed
 QUIET = np.errstate(all="ignore")  # CuPy never warns
 
 
 def wrap(result: Any) -> Any:
     """`result` on the device: NumPy's scalars are 0-d arrays there, and named tuples plain ones."""
     if isinstance(result, (np.ndarray, np.generic)):
-        if result.dtype.char not in DTYPES or not result.dtype.isnative:
+        if (result.dtype.char not in DTYPES and result.dtype.name != BRAIN) or not result.dtype.isnative:
             raise ValueError(f"Unsupported dtype {result.dtype}")
         made = object.__new__(ndarray)
         made._values = np.asarray(result)

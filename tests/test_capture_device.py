@@ -180,6 +180,36 @@ def test_a_result_of_another_layout_than_recorded_is_copied() -> None:
         assert unlike(step(tz.tensor(x)), (x, x * 2)) is None
 
 
+@pytest.mark.parametrize("maximize", [False, True])
+def test_an_optimizer_between_eager_and_captured_steps(maximize: bool) -> None:
+    """A graph puts the gradients side by side; an eager step between two replays has its own."""
+
+    def build() -> Any:
+        w, v = (tz.tensor(x, requires_grad=True) for x in arrays(0, (3,), (2, 3)))
+        optimizer = optim.SGD([w, v], lr=0.1, momentum=0.9, maximize=maximize)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            (tz.tanh(w * x).sum() + (v @ x).sum()).backward()
+            optimizer.step()
+            return w.detach() * 1, v.detach() * 1
+
+        def between() -> None:
+            w.grad, v.grad = w.detach() * 2, None
+            optimizer.step()
+
+        return step, between
+
+    (step, between), (eager, other) = build(), build()
+    captured = tz.capture(step)
+    for k in range(8):
+        (x,) = arrays(k, (3,))
+        assert unlike(captured(tz.tensor(x)), eager(tz.tensor(x))) is None
+        if k in (3, 5):
+            between(), other()
+    assert captured.counts["replayed"] == 6 and captured.report()["python"]["Optimizer.step"] == 1
+
+
 # ---- what is where
 def test_results_and_gradients_survive_the_next_replay() -> None:
     w = tz.tensor([1.0, 2.0], requires_grad=True)
@@ -360,6 +390,9 @@ FAULTS: dict[str, tuple[str, str, str, str, Callable[[], None]]] = {
     "arguments whose memory is given away": (
         "Graphs", "__init__", "{block.owner for block in kept}", "set()",
         test_results_and_gradients_survive_the_next_replay,
+    ),
+    "gradients that are put side by side once": (
+        "Update", "run", "self.join()", "pass", lambda: test_an_optimizer_between_eager_and_captured_steps(False),
     ),
     "waiting for the device that nobody notices": (
         "Graphs", "_captured", "return None, at", "raise", test_what_waits_for_the_device_stays_python,

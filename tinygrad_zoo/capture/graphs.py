@@ -24,7 +24,7 @@ from ..kernels import cuda
 from ..kernels.cuda import on_device
 from .entries import Block, Cell, Ref
 from .guards import Live
-from .steps import Bound, Drawing, Outside, Python, Rule, Step, results_of
+from .steps import Bound, Drawing, Outside, Python, Rule, Step, is_on_device, is_step, results_of
 
 _BYTES = np.dtype(np.uint8)
 
@@ -131,6 +131,23 @@ class Graphs:
         for ref in (*step.writes(), *step.scratch()):
             self.bound.place(ref.block.owner)
 
+    def action(self, step: Step) -> Callable[[], None]:
+        """What runs a step that is not captured; an optimizer's step all the same in part."""
+        if isinstance(step, Outside) and is_step(step.effect) and is_on_device(step.effect):
+            return Update(step.effect.args[0], step.set_grads(self.bound), self).run
+        return step.action(self.bound)
+
+    def of(self, run: Callable[[], None]) -> Callable[[], None]:
+        """The launch of a graph of what `run` does."""
+        with self._inside():
+            self.stream.begin_capture()
+            try:
+                run()
+            finally:
+                graph = self.stream.end_capture()
+        launch: Callable[[], None] = graph.launch
+        return launch
+
     def run_from(self, first: int) -> tuple[Callable[[], None], int] | None:
         """The launch of a graph of the steps from `first` to before the number that is returned; None: Python's."""
         end = first
@@ -191,6 +208,22 @@ class Graphs:
 
 def _refused(size: int) -> Any:
     raise CaptureError(f"a copy of {size} bytes from the host: a graph would read that memory again at every launch")
+
+
+class Update:
+    """An optimizer's step on a device: a graph puts the gradients side by side, and Python launches its kernels."""
+
+    def __init__(self, optimizer: Any, set_grads: Callable[[], None], graphs: Graphs) -> None:
+        self.optimizer, self.set_grads, self.graphs = optimizer, set_grads, graphs
+        self.joined: Any = None
+
+    def run(self) -> None:
+        self.set_grads()
+        if self.joined is None or not self.joined.fits():
+            self.joined = self.optimizer.joined()
+            self.join = self.graphs.of(self.joined.join)
+        self.join()
+        self.joined.update()
 
 
 def draws_first(steps: Iterable[Step]) -> list[Step]:

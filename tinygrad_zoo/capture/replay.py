@@ -100,7 +100,7 @@ class Replay:
                     continue
                 graphs.place(step)
             if not step.native:
-                spans.append(step.action(bound))
+                spans.append(step.action(bound) if graphs is None else graphs.action(step))
                 self._leaders.append(step)
                 continue
             start = len(bound.table.rows)

@@ -324,7 +324,7 @@ class Outside(Step):
     def action(self, bound: Bound) -> Action:
         effect = self.effect
         function = effect.function
-        if machine() is not None and is_step(effect):
+        if machine() is not None and is_step(effect) and not is_on_device(effect):
             return Update(effect.args[0], self.set_grads(bound)).run
         change = lambda x: (bound.tensor(x.ref) if x.tensor else bound.array(x.ref)) if isinstance(x, Marked) else x
         args, kwargs = mapped((effect.args, effect.kwargs), change)
@@ -351,11 +351,14 @@ class Outside(Step):
 
 
 def is_step(effect: Effect) -> bool:
-    """Whether an effect is the step of an optimizer, on the host, that can say its launches."""
-    if any(ref is not None and on_device(ref.block.array) for _, ref in effect.grads):
-        return False
+    """Whether an effect is the step of an optimizer that can say how a program does it."""
     owner: Any = effect.args[0] if len(effect.args) == 1 and not effect.kwargs else None
     return hasattr(owner, "prepared") and getattr(type(owner).step, "__wrapped__", None) is effect.function
+
+
+def is_on_device(effect: Effect) -> bool:
+    """Whether all gradients lie there."""
+    return all(ref is None or on_device(ref.block.array) for _, ref in effect.grads)
 
 
 class Update:

@@ -83,11 +83,24 @@ class Run:
                 self._buffer *= -1
         return self._buffer
 
+    def join(self) -> None:
+        """Put the gradients side by side by copies alone: a graph of a device can hold these, and repeat them."""
+        for (a, b), array in zip(pairwise(self._cuts.tolist()), self._arrays, strict=True):
+            self._buffer[a:b].reshape(array.shape)[...] = array
+        if self._negated:
+            self._buffer *= -1
+
+    def reopen(self) -> None:
+        """Take the gradients that `join` put side by side, perhaps long ago and now in a graph."""
+        self._joined = True
+
     @property
     def pieces(self) -> Array | Pieces:
         """The gradients where they lie if a kernel can read them there, else side by side."""
         if self.fixed is not None:
             return self.fixed
+        if self._joined:
+            return self._buffer
         table = None if self._negated else pieces(self._arrays, self._cuts)
         return self.grad if table is None or table.dtype != self.data.dtype else table
 

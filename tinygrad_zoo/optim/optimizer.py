@@ -117,6 +117,12 @@ class Optimizer:
                     self._update(run, group)
                     run.close()
 
+    def joined(self) -> Any:
+        """The step on a device, for `capture`: see prepared.py."""
+        from .prepared import Joined
+
+        return Joined(self)
+
     def prepared(self) -> Any:
         """The step as launches, for `capture`: see prepared.py."""
         from .prepared import Prepared

@@ -1,4 +1,8 @@
-"""An optimizer's step as launches that a captured program makes: only the scalars are computed anew in each replay."""
+"""An optimizer's step in a captured program, whose gradients always lie in the same places.
+
+On the host it is launches that the program makes: only the scalars are computed anew in each replay. On a device a
+graph puts the gradients side by side, and the optimizer launches its kernels on them.
+"""
 
 from __future__ import annotations
 
@@ -89,3 +93,33 @@ class Prepared:
             taken.clear()
 
         return before
+
+
+class Joined:
+    """The step of an optimizer on a device: `join` may be captured, and `update` follows it in every replay.
+
+    `fits` says whether the parameters that have gradients are what they were.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self._runs: list[tuple[Run, dict[str, Any]]] = []
+        self._flats: list[tuple[Flat, list[Run], dict[str, Any], bool]] = []
+        for i, group in enumerate(optimizer.param_groups):
+            for flat in optimizer._bound(i):
+                runs = flat.collect(negated=group["maximize"])
+                self._flats.append((flat, runs, group, group["maximize"]))
+                self._runs += [(run, group) for run in runs]
+
+    def join(self) -> None:
+        for run, _ in self._runs:
+            run.join()
+
+    def fits(self) -> bool:
+        return all(flat.runs is runs and group["maximize"] == was for flat, runs, group, was in self._flats)
+
+    def update(self) -> None:
+        for run, group in self._runs:
+            run.reopen()
+            self.optimizer._update(run, group)
+            run.close()

@@ -82,8 +82,9 @@ def drawn(replay: Replay, path: str | Path | None) -> Any:
         xlabel="step", ylabel="KiB of the arena", xlim=(-1.6, len(steps) + 0.6), ylim=(0, replay.arena.size / 1024)
     )
     below.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    launched = f"{report['graphs']} graphs" if report["graphs"] else f"{report['launches']} launches"
     figure.suptitle(
-        f"{len(steps)} steps, {report['launches']} launches, {report['arena_bytes']:,} bytes for "
+        f"{len(steps)} steps, {launched}, {report['arena_bytes']:,} bytes for "
         f"{report['value_bytes']:,} bytes of values",
         fontsize=10,
     )

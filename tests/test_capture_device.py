@@ -370,7 +370,7 @@ FAULTS: dict[str, tuple[str, str, str, str, Callable[[], None]]] = {
         "OnDevice", "adopt", "place[...] = value", "pass", test_gradients_are_added_to_those_of_the_call_before,
     ),
     "copies from the host that are captured": (
-        "", "_refused", "raise CaptureError(", "str(", test_what_copies_from_the_host_stays_python,
+        "", "_refusing", "raise CaptureError(", "str(", test_what_copies_from_the_host_stays_python,
     ),
     "numbers asked anew that are captured": (
         "Graphs", "_tried", "isinstance(x, Live | Cell)", "isinstance(x, Cell)",

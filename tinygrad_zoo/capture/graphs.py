@@ -13,6 +13,7 @@ have a kernel of their own (kernels/gemm).
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -178,7 +179,10 @@ class Graphs:
                 with contextlib.suppress(Exception):  # the capture has failed, as it may
                     self.stream.end_capture()
                 return None, at
-            return self.stream.end_capture(), end
+            try:
+                return self.stream.end_capture(), end
+            except Exception:  # nobody said which step it was: the last one is given up, and so on
+                return None, at
 
     def _add(self, at: int) -> None:
         step = self.steps[at]
@@ -197,17 +201,25 @@ class Graphs:
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[None]:
-        cuda_of = self.xp.cuda
+        cuda_of, give = self.xp.cuda, self.xp.get_default_pinned_memory_pool().malloc
         with self.stream, cuda_of.using_allocator(self.pool.malloc), cuda.recorded():
-            cuda_of.set_pinned_memory_allocator(_refused)
+            cuda_of.set_pinned_memory_allocator(_refusing(give))
             try:
                 yield
             finally:  # CuPy's own: it does not say whether there was another
-                cuda_of.set_pinned_memory_allocator(self.xp.get_default_pinned_memory_pool().malloc)
+                cuda_of.set_pinned_memory_allocator(give)
 
 
-def _refused(size: int) -> Any:
-    raise CaptureError(f"a copy of {size} bytes from the host: a graph would read that memory again at every launch")
+def _refusing(give: Callable[[int], Any]) -> Callable[[int], Any]:
+    """Gives memory for copies from the host to other threads than this one."""
+    here = threading.get_ident()
+
+    def allocate(size: int) -> Any:
+        if threading.get_ident() == here:
+            raise CaptureError(f"a copy of {size} bytes from the host, which a graph would make again at every launch")
+        return give(size)
+
+    return allocate
 
 
 class Update:

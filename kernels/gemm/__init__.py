@@ -1,6 +1,7 @@
 """Matrix products of float32 arrays by our own GEMM: it never wakes a BLAS, whose threads would spin against ours.
 
-Other arrays, of float64 among them, and every array where kernels are turned off, are multiplied by their own module.
+Other arrays, of float64 among them, and every array where kernels are turned off, are multiplied by their own module;
+those of a device while it is captured into a graph, where that can't be, by `gpu.py`, but for numbers of 16 bits.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import cuda, threads
 from ..dispatch import Array, module
 
 _SINGLE = np.dtype(np.float32)
@@ -27,6 +28,11 @@ def _served(x: Array, y: Array) -> Any:
     return None
 
 
+def _recorded(x: Array, y: Array) -> bool:
+    """Whether gpu.py serves."""
+    return cuda.recording() and cuda.served(x) and cuda.served(y) and bool(x.dtype == y.dtype)
+
+
 def matmul(x: Array, y: Array, bias: Array | None = None) -> Array:
     """x @ y + bias: (…, n, k) and (…, k, m), or a vector in the place of either, as NumPy's `@` has it.
 
@@ -34,6 +40,9 @@ def matmul(x: Array, y: Array, bias: Array | None = None) -> Array:
     array([[4.],
            [4.]], dtype=float32)
     """
+    if _recorded(x, y):
+        out = cuda.module(__name__).matmul(x, y)
+        return out if bias is None else out + bias
     cpu = _served(x, y)
     if cpu is None or x.ndim == 0 or y.ndim == 0 or (bias is not None and bias.dtype is not _SINGLE):
         out = x.dot(y) if x.ndim == 2 == y.ndim else x @ y
@@ -108,7 +117,7 @@ def weight_gradient(g: Array, x: Array, sums: bool) -> tuple[Array, Array | None
     """
     cpu = _served(g, x)
     if cpu is None:
-        return g.T @ x, g.sum(axis=0) if sums else None
+        return matmul(g.T, x), g.sum(axis=0) if sums else None
     if len(g) != len(x):
         raise ValueError(f"weight_gradient: shapes {g.shape} and {x.shape} do not fit")
     if x.shape[1] <= _THIN and g.flags.c_contiguous:

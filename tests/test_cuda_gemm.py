@@ -134,8 +134,8 @@ def batched() -> None:
 
 # function, the text in it, what it becomes, what notices
 FAULTS: dict[str, tuple[str, str, str, Callable[[], None]]] = {
-    "columns taken for rows, on the right": ("_batched", "b.mT.reshape(", "b.reshape(", batched),
-    "columns taken for rows, on the left": ("_batched", "a.mT.reshape(", "a.reshape(", batched),
+    "columns taken for rows, on the right": ("_batched", "b.swapaxes(-1, -2).reshape(", "b.reshape(", batched),
+    "columns taken for rows, on the left": ("_batched", "a.swapaxes(-1, -2).reshape(", "a.reshape(", batched),
     "one group for a batch": ("_batched", '"groups": count}', '"groups": 1}', batched),
     "vectors that stay matrices": (
         "matmul", "out[..., 0] if y.ndim == 1", "out[..., 0] if y.ndim == 0",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import gemm
 from ..cuda import THREADS, launch, launch_each, plain
 from ..dispatch import Array, namespace
 
@@ -105,5 +106,4 @@ def convolve_pulled(
 
 def _products(a: Array, b: Array) -> Array:
     """A product of matrices a group: of one group without a copy of what is transposed."""
-    xp = namespace(a)
-    return xp.matmul(a[0], b[0])[None] if len(a) == 1 else xp.matmul(a, b)
+    return gemm.matmul(a[0], b[0])[None] if len(a) == 1 else gemm.matmul(a, b)

@@ -52,11 +52,11 @@ def _batched(a: Array, b: Array) -> Array:
     if len(b) < len(a):
         b = namespace(b).broadcast_to(b, (count, k, m))
     along: dict[str, Any] = {"stride": (1,), "padding": ((0, 0),), "dilation": (1,), "groups": count}
-    if b.mT.flags.c_contiguous and not b.flags.c_contiguous:
-        g, x = plain(a).reshape(1, count * n, k), b.mT.reshape(1, count * m, k)
+    if b.swapaxes(-1, -2).flags.c_contiguous and not b.flags.c_contiguous:
+        g, x = plain(a).reshape(1, count * n, k), b.swapaxes(-1, -2).reshape(1, count * m, k)
         return conv.convolve_weight(g, x, kernel=(1,), **along).reshape(count, n, m)
     image = plain(b).reshape(1, count * k, m)
-    if a.mT.flags.c_contiguous and not a.flags.c_contiguous:
-        weight = a.mT.reshape(count * k, n, 1)
+    if a.swapaxes(-1, -2).flags.c_contiguous and not a.flags.c_contiguous:
+        weight = a.swapaxes(-1, -2).reshape(count * k, n, 1)
         return conv.convolve_input(image, weight, size=(m,), **along).reshape(count, n, m)
     return conv.convolve(image, plain(a).reshape(count * n, k, 1), None, **along).reshape(count, n, m)

@@ -146,7 +146,7 @@ def dot(x: Array, y: Array) -> Array:
     _vectors(x, y, "dot")
     if x.shape != y.shape:
         raise ShapeError(f"dot: expected two vectors of one length, got {len(x)} and {len(y)}")
-    return x @ y
+    return gemm.matmul(x, y)
 
 
 def _cross_rule(g: Any, out: Any, x: Any, y: Any, needs: Any, axis: int) -> list[Any]:

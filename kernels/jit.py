@@ -55,6 +55,8 @@ class Kernel(dict[tuple[np.dtype[Any], int], Callable[..., Any]]):
 
     `signature` is Numba's, with T for the dtype; an array that is only read is `const T[:, :]`. `fast` allows LLVM what
     vectorizing a sum needs; without it every element goes through the same correctly rounded operations as in NumPy.
+    Such a sum stands in a loop that writes no array: where it might overlap with one that is read, by how far apart the
+    two lie, LLVM takes the loop that adds one by one, and a call would have other bits from time to time.
     """
 
     def __init__(self, function: Callable[..., Any], signature: str, parallel: bool, fast: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -345,3 +346,38 @@ def test_planted_faults_show(check, name):
     emulation = small_portions(Emulation(16, 16, FAULTS[check][name]))
     with pytest.raises(AssertionError):
         check(emulation)
+
+
+def at(memory: Any, start: int, rows: int, width: int, dtype: str) -> Any:
+    """A matrix in memory, from a byte on."""
+    size = np.dtype(dtype).itemsize
+    return memory[start : start + rows * width * size].view(dtype).reshape(rows, width)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bits_do_not_depend_on_how_far_apart_arrays_lie(dtype: str) -> None:
+    """Where an array that is written lies close behind one that is read, LLVM takes another loop."""
+    from tinygrad_zoo.kernels.normalize import cpu as norms
+    from tinygrad_zoo.kernels.softmax import cpu as softmaxes
+
+    kind, rng = np.dtype(dtype), np.random.default_rng(0)
+    for rows, width in ((1, 4), (1, 7), (2, 5), (3, 4), (1, 12)) * 8:  # others lie further apart than it asks
+        x, g = (rng.standard_normal((rows, width)).astype(dtype) for _ in range(2))
+        weight, saved = rng.standard_normal(width).astype(dtype), np.ones((2, rows), dtype)
+        sums, memory = np.zeros((1, 2, width), dtype), np.zeros(8192, np.uint8)
+        found: dict[str, set[bytes]] = {}
+        for apart in range(0, 256, kind.itemsize):
+            inside = at(memory, 64, rows, width, dtype)
+            out = at(memory, 64 + x.nbytes + apart, rows, width, dtype)
+            inside[...] = x
+            softmaxes.softmax[kind, 1](inside, out, 1)
+            found.setdefault("softmax", set()).add(out.tobytes())
+            softmaxes.softmax_pulled[kind, 1](g, inside, out, 1)
+            found.setdefault("softmax_pulled", set()).add(out.tobytes())
+            softmaxes.log_softmax[kind, 1](inside, out, 1)
+            found.setdefault("log_softmax", set()).add(out.tobytes())
+            softmaxes.log_softmax_pulled[kind, 1](g, inside, out, 1)
+            found.setdefault("log_softmax_pulled", set()).add(out.tobytes())
+            norms.rows_pulled[kind, 1](g, inside, weight, saved, out, sums, True, 1)
+            found.setdefault("rows_pulled", set()).add(out.tobytes() + sums.tobytes())
+        assert {name: len(bits) for name, bits in found.items()} == dict.fromkeys(found, 1)

@@ -89,13 +89,13 @@ def rows_pulled(g: Any, x: Any, weight: Any, saved: Any, gx: Any, sums: Any, cen
                     pulled = g[row, i] * weight[i]
                     straight += pulled
                     along += pulled * normal
-                    block[0, i] += g[row, i] * normal
-                    block[1, i] += g[row, i]
                 straight = straight * scale if centred else T(0)
                 along *= scale
                 for i in range(width):
                     normal = (x[row, i] - mean) * rstd
                     gx[row, i] = (g[row, i] * weight[i] - straight - normal * along) * rstd
+                    block[0, i] += g[row, i] * normal
+                    block[1, i] += g[row, i]
             for i in range(width):
                 sums[part, 0, i] += block[0, i]
                 sums[part, 1, i] += block[1, i]

@@ -52,9 +52,9 @@ def softmax(x: Any, out: Any, parts: int) -> None:
         for row in range(part * rows // parts, (part + 1) * rows // parts):
             top, total = largest(x, row), T(0)
             for i in range(width):
-                e = exp_below(x[row, i] - top)
-                out[row, i] = e
-                total += e
+                out[row, i] = exp_below(x[row, i] - top)
+            for i in range(width):  # alone: see jit.py
+                total += out[row, i]
             scale = T(1) / total
             for i in range(width):
                 out[row, i] *= scale

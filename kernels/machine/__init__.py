@@ -38,6 +38,7 @@ class Program:
         self.keep: list[Any] = []
         self.places: list[list[int]] = []  # of every launch's arguments among its words
         self.failed = np.zeros(2, np.int64)
+        self._failed = self.failed.ctypes.data
 
     def launch(self, kernel: Kernel, dtype: Any, parts: int, arguments: tuple[Any, ...]) -> int:
         """Append a launch of `kernel[dtype, parts](*arguments)`; returns its number."""
@@ -93,7 +94,7 @@ class Program:
     def run(self, first: int, last: int) -> None:
         """Launch rows first to last - 1, all but those after one that counts failed[1] up: an index out of range, for
         which this raises IndexError. Raises MemoryError where a kernel could not get the memory it needs."""
-        self._run(self._base + 24 * first, last - first, self.failed)
+        self._run(self._base + 24 * first, last - first, self._failed)
         if self.failed[0]:
             self.failed[0] = 0
             raise MemoryError("a kernel of a captured step could not allocate its working memory")

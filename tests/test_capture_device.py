@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import tinygrad_zoo as tz
 from capture_checks import MLP, arrays, batches, captured_as_eager, fresh, replay_of, states, unlike
 from planting import planted
-from test_capture_programs import OPS, REFUSED, Choices, _alike, _run, _samples, _step
+from test_capture_programs import OPS, REFUSED, _alike, _samples, _step, compare
 from tinygrad_zoo import backend, nn, optim
 from tinygrad_zoo.capture import graphs, replay
 from tinygrad_zoo.capture.entries import mapped
@@ -310,18 +310,8 @@ def test_check_every_notices_another_result() -> None:
 @settings(max_examples=settings().max_examples // 10)
 @given(data=st.data(), dtype=st.sampled_from(["float32", "float64"]), steps=st.integers(3, 12), seed=seeds())
 def test_random_programs_are_replayed_as_they_are(data: Any, dtype: str, steps: int, seed: int) -> None:
-    choices = Choices(data.draw, dtype)
     with backend.using("cupysim"):
-        _run(choices, [], np.random.default_rng(0), steps)
-        choices.first = False
-        rng = np.random.default_rng(seed)
-        first, *others = [[choices.argument(shape, rng) for shape in choices.shapes] for _ in range(4)]
-        ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
-        step = lambda *arguments: _run(choices, list(arguments), ours, steps)
-        eager = lambda *arguments: _run(choices, list(arguments), theirs, steps)
-        said, captured = captured_as_eager(step, first, others, 1e-6 * steps, eager)
-    assert said is None, f"{said}\n{captured.program}"
-    assert captured.counts["replayed"] == 3
+        compare(data.draw, dtype, steps, seed, 1e-6 * steps)
 
 
 @pytest.mark.usefixtures("formulas")

@@ -33,7 +33,7 @@ from tinygrad_zoo.kernels.gemm.cpu import VECTOR
 
 LANES = VECTOR // 4
 CANARIES = Canaries()
-MORE = settings(max_examples=3 * settings().max_examples // 2)
+MORE = settings(max_examples=3 * settings().max_examples)
 LAYOUTS = ("C", "channels last", "F", "strided", "negative", "rows apart", "negative strided")
 PLAIN = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
 

@@ -9,9 +9,9 @@
     parts = threads.parts(x.size)              # 1 where threads would cost more than they bring
     double[x.dtype, parts](x, out, parts)
 
-What is compiled depends on the dtype and on whether there is more than one part: with one part `prange` is `range` and
-no thread is woken. Results depend on the call and on the number of threads that was set, never on what happens to be
-compiled already.
+A loop over parts stands last in a kernel, whose machine code is the same for one part and for several (`parts.py`): with
+one no thread is woken. Results depend on the call and on the number of threads that was set, never on what happens to
+be compiled already.
 
 **The folder.** Machine code lies below TINYGRAD_ZOO_CACHE (default: in the user's cache folder), that of a module
 in a folder whose name holds a hash: of the module's source and of all that it imports of ours, of the versions of
@@ -61,16 +61,31 @@ class Kernel(dict[tuple[np.dtype[Any], int], Callable[..., Any]]):
 
     def __init__(self, function: Callable[..., Any], signature: str, parallel: bool, fast: bool) -> None:
         self.function, self.signature, self.parallel, self.fast = function, signature, parallel, fast
+        self.dtypes = dtypes_of(signature)
+        self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
         KERNELS.append(self)
 
     def __missing__(self, key: tuple[np.dtype[Any], int]) -> Callable[..., Any]:
-        dtype, parts = key
-        variant = (dtype, 1 if parts == 1 or not self.parallel else 2)
-        if variant not in self:
-            fastmath = FAST if self.fast else False
-            self[variant] = _compiled(self.function, self.signature, dtype, variant[1] > 1, fastmath)
-        self[key] = self[variant]
+        dtype = key[0] if len(self.dtypes) > 1 else self.dtypes[0]
+        if dtype not in self._compiled:
+            self._compiled[dtype] = self._compile(dtype)
+        self[key] = self._compiled[dtype]
         return self[key]
+
+    def _compile(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
+        import numba
+
+        function = self.function
+        if self.parallel:
+            from .parts import shared
+
+            function = shared(function)
+        made = numba.njit(fastmath=FAST if self.fast else False, **SETTINGS)(function)
+        made._cache = _cache(self.function, str(dtype))
+        made.compile(types_of(self.signature, dtype))
+        made.disable_compile()
+        compiled: Callable[..., Any] = made
+        return compiled
 
     def __repr__(self) -> str:
         return f"Kernel({self.function.__module__.removeprefix('tinygrad_zoo.')}.{self.function.__name__})"
@@ -97,8 +112,9 @@ class Routine(dict[np.dtype[Any], int]):
     `signature` is like a Kernel's, and so are the settings; a kernel is given the address and calls `vector.call`.
     """
 
-    def __init__(self, function: Callable[..., Any], signature: str) -> None:
-        self.function, self.signature = function, signature
+    def __init__(self, function: Callable[..., Any], signature: str, *, parallel: bool = False) -> None:
+        self.function, self.signature, self.parallel = function, signature, parallel
+        self.dtypes = dtypes_of(signature)
         self._kept: list[Any] = []  # machine code is freed with the object that holds it
         KERNELS.append(self)
 
@@ -107,7 +123,7 @@ class Routine(dict[np.dtype[Any], int]):
         from numba.core.ccallback import CFunc
 
         signature = types_of(self.signature, dtype), numba.void
-        options = {**SETTINGS, "fastmath": FAST, "nopython": True}
+        options = {**SETTINGS, "fastmath": FAST, "nopython": True, "parallel": self.parallel}
         made: Any = CFunc(self.function, signature, locals={}, options=options)
         made._cache = _cache(self.function, f"routine-{dtype}")
         made.compile()
@@ -135,6 +151,11 @@ def inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(**SETTINGS, fastmath=FAST, forceinline=True)(function)
 
 
+def dtypes_of(signature: str) -> tuple[np.dtype[Any], ...]:
+    """The dtypes that machine code is made for: one, if it is the same for all."""
+    return COMPILED if re.search(r"\bT\b", signature) else COMPILED[:1]
+
+
 def types_of(signature: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """Numba's types of the arguments of "void(const T[:, :], f8)", for a dtype."""
     from numba import types
@@ -145,19 +166,6 @@ def types_of(signature: str, dtype: np.dtype[Any]) -> tuple[Any, ...]:
         kind = eval(text.removeprefix("const "), names)
         found.append(kind.copy(readonly=True) if text.startswith("const ") else kind)
     return tuple(found)
-
-
-def _compiled(
-    function: Callable[..., Any], signature: str, dtype: np.dtype[Any], parallel: bool, fastmath: Any
-) -> Callable[..., Any]:
-    import numba
-
-    made = numba.njit(parallel=parallel, fastmath=fastmath, **SETTINGS)(function)
-    made._cache = _cache(function, f"{'parallel' if parallel else 'serial'}-{dtype}")
-    made.compile(types_of(signature, dtype))
-    made.disable_compile()
-    compiled: Callable[..., Any] = made
-    return compiled
 
 
 # ---- the folder
@@ -224,8 +232,8 @@ def _cache(function: Callable[..., Any], variant: str) -> Any:
     from numba.core import caching
 
     class Locator(caching._CacheLocator):  # type: ignore[misc]
-        """A folder a variant: Numba's key knows no `parallel`, and processes that add two dtypes to one index at once
-        can leave it with one dtype's name on the other's code."""
+        """A folder a dtype: processes that add two of them to one index at once can leave it with the name of one on
+        the other's code."""
 
         def get_cache_path(self) -> str:
             return str(folder(function.__module__) / variant)

@@ -66,6 +66,10 @@ def _prepare() -> int:
     most = get_num_threads()
     if most > 1 and not openmp():
         most = 1
+    if most > 1:
+        from . import parts  # whose import takes Numba's
+
+        parts.start()
     _state.most = most
     return most
 
@@ -103,6 +107,8 @@ def layer() -> str:
 def _after_fork() -> None:
     launched = getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False)  # by the user's own loops
     _state.alone = _state.alone or _state.entered or launched
+    if _state.alone and (shared := sys.modules.get(f"{__package__}.parts")) is not None:
+        shared.stop()
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,22 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from . import threads
-from .jit import COMPILED, KERNELS, Kernel, Routine, cache_folder
+from .jit import KERNELS, Kernel, Routine, cache_folder
 
 
 @functools.cache
 def variants() -> list[tuple[Kernel | Routine, Any]]:
-    """Every kernel with each of its keys, for each dtype, for one thread and for several: `made[key]` compiles it."""
-    for path in sorted(Path(__file__).parent.glob("*/cpu.py")):
-        importlib.import_module(f"{__package__}.{path.parent.name}.cpu")
-    several = threads.openmp()
+    """Every kernel with each of its keys, for each dtype that it depends on: `made[key]` compiles it."""
+    folders = sorted(path.parent.name for path in Path(__file__).parent.glob("*/cpu.py"))
+    for name in ("parts", *(f"{folder}.cpu" for folder in folders)):
+        importlib.import_module(f"{__package__}.{name}")
     found: list[tuple[Kernel | Routine, Any]] = []
     for made in KERNELS:
-        for dtype in COMPILED:
-            if isinstance(made, Routine):
-                found.append((made, dtype))
-            else:
-                found += [(made, (dtype, parts)) for parts in ((1, 2) if made.parallel and several else (1,))]
+        found += [(made, dtype if isinstance(made, Routine) else (dtype, 1)) for dtype in made.dtypes]
     return found
 
 

@@ -297,11 +297,14 @@ def weight_gradient(g, x, gw, gb, multiply, run, parts):  # type: ignore[no-unty
             address(gw) + m0 * gw.strides[0] + n0 * size, gw.strides[0], m1 - m0, n1 - n0, len(g), size, address(work),
         ))  # fmt: skip
         keep(work)
-    if gb.size > 0:
-        gb[:] = 0
-        for i in range(len(g)):
-            for j in range(m):
-                gb[j] += g[i, j]
+        if gb.size > 0 and n0 == 0:  # of its rows of gw
+            sums = gb[m0:m1]
+            for j in range(m1 - m0):
+                sums[j] = 0
+            for i in range(len(g)):
+                row = g[i, m0:m1]
+                for j in range(m1 - m0):
+                    sums[j] += row[j]
 
 
 # ---- one or two columns, which would fill a small part of a vector

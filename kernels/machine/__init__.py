@@ -30,6 +30,13 @@ def machine() -> Any:
     return module(__name__)
 
 
+def of_parts() -> Any:
+    """parts.py, whose import takes Numba's."""
+    from .. import parts
+
+    return parts
+
+
 class Program:
     """Launches in a row. `keep` holds what they refer to."""
 
@@ -37,6 +44,9 @@ class Program:
         self.rows: list[tuple[str, int, list[Any]]] = []  # type of the function, its address, its arguments
         self.keep: list[Any] = []
         self.places: list[list[int]] = []  # of every launch's arguments among its words
+        self.parts: list[int] = []  # of every launch; 0: its kernel knows none
+        self._counts: list[int] = []  # which of its words says how many
+        self._together: list[tuple[int, int, int]] = []
         self.failed = np.zeros(2, np.int64)
         self._failed = self.failed.ctypes.data
 
@@ -50,6 +60,10 @@ class Program:
         for value, numba_type in zip(arguments, found.fndesc.argtypes, strict=True):
             places.append(len(words))
             words += _words(value, numba_type)
+        names = kernel.function.__code__.co_varnames
+        count = names.index("parts") if kernel.parallel else None
+        self.parts.append(0 if count is None else int(arguments[count]))
+        self._counts.append(-1 if count is None else places[count])
         self.keep.append((compiled, arguments))
         self.places.append(places)
         self.rows.append((kind, address, words))
@@ -66,8 +80,22 @@ class Program:
         first = self.starts[launch] + self.places[launch][argument]
         return self.arguments[first : first + count].view(np.float64)
 
+    def together(self, first: int, last: int, parts: int) -> None:
+        """Make launches first to last - 1 one parallel region, in which every thread does its part of each of them
+        before it waits for the others: what a part reads no other one may write."""
+        self._together.append((first, last, parts))
+
+    def one(self, launch: int, part: int, parts: int) -> None:
+        """From now on a launch is one of so many parts; by `part` -1, as it was added."""
+        place = self.starts[launch] + self._counts[launch]
+        self.arguments[place] = self.parts[launch] if part < 0 else of_parts().one(part, parts)
+
     def ready(self) -> None:
         """Write the table down: no launch can be added any more."""
+        count = len(self.rows)
+        regions, kernel = [], machine().together if self._together else None
+        for first, last, parts in self._together:
+            regions.append(self.launch(kernel, np.float64, parts, (0, last - first, self._failed, parts)))
         _make({kind for kind, _, _ in self.rows})
         self.starts = np.cumsum([0, *(len(words) for _, _, words in self.rows)])
         self.arguments = np.zeros(max(1, self.starts[-1]), np.int64)
@@ -81,19 +109,41 @@ class Program:
                 else:
                     at[0] = word
         base = self.arguments.ctypes.data
-        self.table = np.array(
+        whole = np.array(
             [(_made[kind], address, base + 8 * start) for (kind, address, _), start in zip(self.rows, self.starts)]  # noqa: B905
             or [(0, 0, 0)],
             np.int64,
         )
+        for region, (first, last, parts) in zip(regions, self._together, strict=True):
+            self.arguments[self.starts[region]] = self._tables(whole, first, last, parts)
+        del self.rows[count:]
+        inside = {i for first, last, _ in self._together for i in range(first + 1, last)}
+        put = {first: region for region, (first, _, _) in zip(regions, self._together, strict=True)}
+        kept = [put.get(i, i) for i in range(count) if i not in inside]
+        self._at = np.cumsum([0, *(i not in inside for i in range(count))]).tolist()  # of each launch, its row
+        self.table = np.ascontiguousarray(whole[kept]) if kept else whole
         self._run: Any = (
             machine().run[np.dtype(np.float32), 1] if self.rows else None
         )  # where kernels are off there is none
         self._base = self.table.ctypes.data
 
+    def _tables(self, whole: Array, first: int, last: int, parts: int) -> int:
+        """The address of a table a part of launches first to last - 1, each with arguments of its own."""
+        tables = np.tile(whole[first:last], (parts, 1, 1))
+        start, stop = self.starts[first], self.starts[last]
+        arguments = np.tile(self.arguments[start:stop], (parts, 1))
+        tables[:, :, 2] += (arguments.ctypes.data - self.arguments.ctypes.data) - 8 * start
+        for part in range(parts):
+            tables[part, :, 2] += part * arguments.strides[0]
+            for i in range(first, last):
+                arguments[part, self.starts[i] - start + self._counts[i]] = of_parts().one(part, parts)
+        self.keep.append((tables, arguments))
+        return int(tables.ctypes.data)
+
     def run(self, first: int, last: int) -> None:
-        """Launch rows first to last - 1, all but those after one that counts failed[1] up: an index out of range, for
+        """Run launches first to last - 1, all but those after one that counts failed[1] up: an index out of range, for
         which this raises IndexError. Raises MemoryError where a kernel could not get the memory it needs."""
+        first, last = self._at[first], self._at[last]
         self._run(self._base + 24 * first, last - first, self._failed)
         if self.failed[0]:
             self.failed[0] = 0

@@ -147,6 +147,8 @@ def batch(x: Any, weight: Any, bias: Any, eps: float, fixed: Array | None = None
     table = _folded(last)
     parts = threads.parts(x.nbytes * cpu.TIMES["columns"])
     out, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
+    if fixed is None:
+        cpu.column_moments[dtype, parts](table, found, parts)
     cpu.columns[dtype, parts](table, *affine, out, statistics, variance, found, eps, fixed is not None, parts)
     return np.moveaxis(out.reshape(last.shape), -1, 1), statistics, variance
 
@@ -182,10 +184,9 @@ def batch_pulled(
     table = _folded(last)
     parts = threads.parts(x.nbytes * cpu.TIMES["columns_pulled"])
     gx, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
-    cpu.columns_pulled[dtype, parts](
-        _plain(np.moveaxis(g, 1, -1), table.shape), table, weight, statistics, moved, gx, sums, found,
-        fixed, parts,
-    )  # fmt: skip
+    g = _plain(np.moveaxis(g, 1, -1), table.shape)
+    cpu.column_sums[dtype, parts](g, table, statistics, found, parts)
+    cpu.columns_pulled[dtype, parts](g, table, weight, statistics, moved, gx, sums, found, fixed, parts)
     return np.moveaxis(gx.reshape(last.shape), -1, 1), *sums
 
 

@@ -306,80 +306,87 @@ def planes_pulled(
                     gx[example, channel, i] = g[example, channel, i] * a + normal * b + c
 
 
+@kernel("void(T[:, ::1], f8[:, :, ::1], i8)", parallel=True, fast=True)
+def column_moments(x: Any, found: Any, parts: int) -> None:
+    """Of each part's rows, into `found`: the mean and the summed square of every column."""
+    T = x.dtype.type
+    rows, width = x.shape
+    size = max(16, BLOCK // max(width, 1))
+    for part in prange(parts):
+        first, last = part * rows // parts, (part + 1) * rows // parts
+        block = np.empty((3, width), x.dtype)
+        for i in range(width):
+            found[part, 0, i], found[part, 1, i] = 0.0, 0.0
+        for start in range(first, last, size):
+            stop = min(start + size, last)
+            share = T(1) / T(stop - start)
+            for i in range(width):
+                block[0, i], block[1, i], block[2, i] = T(0), T(0), T(0)
+            for row in range(start, stop):
+                for i in range(width):
+                    block[0, i] += x[row, i]
+            for i in range(width):
+                block[0, i] *= share
+            for row in range(start, stop):
+                for i in range(width):
+                    difference = x[row, i] - block[0, i]
+                    block[1, i] += difference
+                    block[2, i] += difference * difference
+            for i in range(width):
+                rest = block[1, i] * share
+                square = block[2, i] - rest * block[1, i]
+                found[part, 0, i], found[part, 1, i] = merged(
+                    start - first, found[part, 0, i], found[part, 1, i],
+                    stop - start, block[0, i] + rest, T(0) if square < T(0) else square,
+                )  # fmt: skip
+
+
 @kernel(
-    "void(T[:, ::1], T[::1], T[::1], T[:, ::1], T[:, ::1], T[::1], f8[:, :, ::1], f8, b1, i8)", parallel=True, fast=True
-)
+    "void(T[:, ::1], T[::1], T[::1], T[:, ::1], T[:, ::1], T[::1], const f8[:, :, ::1], f8, b1, i8)",
+    parallel=True, fast=True,
+)  # fmt: skip
 def columns(
     x: Any, weight: Any, bias: Any, out: Any, saved: Any, variance: Any, found: Any, eps: float, fixed: bool, parts: int
 ) -> None:
-    """A row of x may be several rows of the batch, one after the other: where there are few channels. `found` has room
-    for the mean and the summed square of each part."""
+    """A row of x may be several rows of the batch, one after the other: where there are few channels. What
+    `column_moments` has found is put together by every part; the first one keeps it."""
     T = x.dtype.type
     rows, width = x.shape
-    channels = weight.size
-    size = max(16, BLOCK // max(width, 1))
-    if not fixed:
-        for part in prange(parts):
-            first, last = part * rows // parts, (part + 1) * rows // parts
-            block = np.empty((3, width), x.dtype)
-            for i in range(width):
-                found[part, 0, i], found[part, 1, i] = 0.0, 0.0
-            for start in range(first, last, size):
-                stop = min(start + size, last)
-                share = T(1) / T(stop - start)
-                for i in range(width):
-                    block[0, i], block[1, i], block[2, i] = T(0), T(0), T(0)
-                for row in range(start, stop):
-                    for i in range(width):
-                        block[0, i] += x[row, i]
-                for i in range(width):
-                    block[0, i] *= share
-                for row in range(start, stop):
-                    for i in range(width):
-                        difference = x[row, i] - block[0, i]
-                        block[1, i] += difference
-                        block[2, i] += difference * difference
-                for i in range(width):
-                    rest = block[1, i] * share
-                    square = block[2, i] - rest * block[1, i]
-                    found[part, 0, i], found[part, 1, i] = merged(
-                        start - first, found[part, 0, i], found[part, 1, i],
-                        stop - start, block[0, i] + rest, T(0) if square < T(0) else square,
-                    )  # fmt: skip
-        for channel in range(channels):
-            count, mean, square = 0, 0.0, 0.0
-            for part in range(parts):
-                more = (part + 1) * rows // parts - part * rows // parts
-                if more > 0:
-                    for i in range(channel, width, channels):
-                        mean, square = merged(count, mean, square, more, found[part, 0, i], found[part, 1, i])
-                        count += more
-            variance[channel] = square / count
-            saved[0, channel], saved[1, channel] = mean, inverse_root(square / count, eps)
-    of = np.empty((3, width), x.dtype)
-    for i in range(width):
-        channel = i % channels
-        of[0, i], of[1, i], of[2, i] = saved[0, channel], saved[1, channel] * weight[channel], bias[channel]
+    channels, shares = weight.size, len(found)
     for part in prange(parts):
+        of = np.empty((3, width), x.dtype)
+        for channel in range(channels):
+            if fixed:
+                mean, rstd = saved[0, channel], saved[1, channel]
+            else:
+                count, center, square = 0, 0.0, 0.0
+                for k in range(shares):
+                    more = (k + 1) * rows // shares - k * rows // shares
+                    if more > 0:
+                        for i in range(channel, width, channels):
+                            center, square = merged(count, center, square, more, found[k, 0, i], found[k, 1, i])
+                            count += more
+                mean, rstd = T(center), T(inverse_root(square / count, eps))
+                if part == 0:
+                    variance[channel] = square / count
+                    saved[0, channel], saved[1, channel] = mean, rstd
+            for i in range(channel, width, channels):
+                of[0, i], of[1, i], of[2, i] = mean, rstd * weight[channel], bias[channel]
         for row in range(part * rows // parts, (part + 1) * rows // parts):
             for i in range(width):
                 out[row, i] = (x[row, i] - of[0, i]) * of[1, i] + of[2, i]
 
 
-@kernel(
-    "void(T[:, ::1], T[:, ::1], T[::1], T[:, ::1], T[:, ::1], T[:, ::1], T[:, ::1], f8[:, :, ::1], b1, i8)",
-    parallel=True, fast=True,
-)  # fmt: skip
-def columns_pulled(
-    g: Any, x: Any, weight: Any, saved: Any, of_statistics: Any, gx: Any, sums: Any, found: Any, fixed: bool, parts: int
-) -> None:
+@kernel("void(T[:, ::1], T[:, ::1], T[:, ::1], f8[:, :, ::1], i8)", parallel=True, fast=True)
+def column_sums(g: Any, x: Any, saved: Any, found: Any, parts: int) -> None:
+    """Of each part's rows, into `found`: Σ g · (x − mean)·rstd and Σ g of every column."""
     T = x.dtype.type
     rows, width = x.shape
-    channels = weight.size
-    of = np.empty((5, width), x.dtype)
-    for i in range(width):
-        of[0, i], of[1, i] = saved[0, i % channels], saved[1, i % channels]
+    channels = saved.shape[1]
     for part in prange(parts):
+        of = np.empty((2, width), x.dtype)
+        for i in range(width):
+            of[0, i], of[1, i] = saved[0, i % channels], saved[1, i % channels]
         block = np.empty((2, width), x.dtype)
         for i in range(width):
             found[part, 0, i], found[part, 1, i] = 0.0, 0.0
@@ -394,20 +401,34 @@ def columns_pulled(
             for i in range(width):
                 found[part, 0, i] += block[0, i]
                 found[part, 1, i] += block[1, i]
-    for channel in range(channels):
-        with_normal, total = 0.0, 0.0
-        for part in range(parts):
-            for i in range(channel, width, channels):
-                with_normal += found[part, 0, i]
-                total += found[part, 1, i]
-        sums[0, channel], sums[1, channel] = with_normal, total
-        a, b, c = slopes(
-            weight[channel], saved[1, channel], total, with_normal, of_statistics[0, channel],
-            of_statistics[1, channel], 0 if fixed else rows * (width // channels),
-        )  # fmt: skip
-        for i in range(channel, width, channels):
-            of[2, i], of[3, i], of[4, i] = a, b, c
+
+
+@kernel(
+    "void(T[:, ::1], T[:, ::1], T[::1], T[:, ::1], T[:, ::1], T[:, ::1], T[:, ::1], const f8[:, :, ::1], b1, i8)",
+    parallel=True, fast=True,
+)  # fmt: skip
+def columns_pulled(
+    g: Any, x: Any, weight: Any, saved: Any, of_statistics: Any, gx: Any, sums: Any, found: Any, fixed: bool, parts: int
+) -> None:
+    """What `column_sums` has found is put together by every part; the first one keeps it."""
+    rows, width = x.shape
+    channels = weight.size
     for part in prange(parts):
+        of = np.empty((5, width), x.dtype)
+        for channel in range(channels):
+            with_normal, total = 0.0, 0.0
+            for k in range(len(found)):
+                for i in range(channel, width, channels):
+                    with_normal += found[k, 0, i]
+                    total += found[k, 1, i]
+            if part == 0:
+                sums[0, channel], sums[1, channel] = with_normal, total
+            a, b, c = slopes(
+                weight[channel], saved[1, channel], total, with_normal, of_statistics[0, channel],
+                of_statistics[1, channel], 0 if fixed else rows * (width // channels),
+            )  # fmt: skip
+            for i in range(channel, width, channels):
+                of[0, i], of[1, i], of[2, i], of[3, i], of[4, i] = saved[0, channel], saved[1, channel], a, b, c
         for row in range(part * rows // parts, (part + 1) * rows // parts):
             for i in range(width):
                 gx[row, i] = g[row, i] * of[2, i] + (x[row, i] - of[0, i]) * of[1, i] * of[3, i] + of[4, i]

@@ -154,25 +154,33 @@ def _without_copies(entries: Sequence[Entry], needed: set[Block]) -> list[Entry 
 
 
 # ---- memory
-def plan(steps: Sequence[Step], lasting: Iterable[Block], pinned: Iterable[Block]) -> tuple[dict[Block, int], int]:
+def plan(
+    steps: Sequence[Step], lasting: Iterable[Block], pinned: Iterable[Block], together: Iterable[tuple[int, int]] = ()
+) -> tuple[dict[Block, int], int]:
     """Offsets in one arena, and its size: blocks that are needed at different times share memory.
 
-    `lasting` blocks are needed to the end, `pinned` ones, the arguments, from the beginning.
+    `lasting` blocks are needed to the end, `pinned` ones, the arguments, from the beginning; what the steps of a pair
+    (first, last) in `together` need, and those between them, is needed at one time.
     """
+    begins, ends = list(range(len(steps))), list(range(len(steps)))
+    for a, b in together:
+        for i in range(a, b + 1):
+            begins[i], ends[i] = min(begins[i], a), max(ends[i], b)
     first: dict[Block, int] = {}
     last: dict[Block, int] = {}
 
     def used(block: Block, at: int) -> None:
         block = block.owner
         if block.origin not in ("outside", "constant"):
-            first.setdefault(block, at)
-            last[block] = at
+            first[block] = min(first.get(block, at), at)
+            last[block] = max(last.get(block, at), at)
 
     for block in pinned:
         used(block, -1)
-    for i, step in enumerate(steps):
+    for step, begin, end in zip(steps, begins, ends, strict=True):
         for ref in (*step.reads(), *step.writes(), *step.scratch()):
-            used(ref.block, i)
+            used(ref.block, begin)
+            used(ref.block, end)
     for block in lasting:
         used(block, len(steps))
     offsets: dict[Block, int] = {}

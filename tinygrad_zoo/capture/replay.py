@@ -23,6 +23,7 @@ from .lowering import Native
 from .pointwise import Chain, fused
 from .program import Arena, plan, read_by, steps_of
 from .recorder import Recorder
+from .regions import Region, regions_of
 from .steps import Bound, Drawing, Kernels, Outside, Python, Step, refs_in
 
 Array = np.ndarray[Any, Any]
@@ -53,8 +54,11 @@ class Replay:
         self.bound: Bound
         self.arena: Arena | Held
         self._graphs: Graphs | None = None
+        self._regions: list[Region] = []
         if device is None:
-            offsets, size = plan(self.steps, lasting, pinned)
+            self._regions = regions_of(self.steps)
+            together = [(r.launches[0][0], r.launches[-1][0]) for r in self._regions]
+            offsets, size = plan(self.steps, lasting, pinned, together)
             self.arena = Arena(offsets, size)
             self.bound = Bound(self.arena.memory)
         else:
@@ -88,6 +92,7 @@ class Replay:
         bound, graphs = self.bound, self._graphs
         spans: list[Any] = []  # of native launches the first and the one behind the last
         self._leaders: list[Step] = []  # the first step of every action
+        begins: dict[int, int] = {}  # of a native step, its first launch
         behind = 0  # the steps that are bound, in a graph
         for i, step in enumerate(self.steps):
             if i < behind:
@@ -103,13 +108,16 @@ class Replay:
                 spans.append(step.action(bound) if graphs is None else graphs.action(step))
                 self._leaders.append(step)
                 continue
-            start = len(bound.table.rows)
+            begins[i] = start = len(bound.table.rows)
             step.emit(bound)
             if spans and isinstance(spans[-1], tuple) and spans[-1][1] == start:
                 spans[-1] = (spans[-1][0], len(bound.table.rows))
             else:
                 spans.append((start, len(bound.table.rows)))
                 self._leaders.append(step)
+        for region in self._regions:
+            (a, k), (b, last) = region.launches[0], region.launches[-1]
+            bound.table.together(begins[a] + k, begins[b] + last + 1, region.parts)
         bound.table.ready()
         for link in bound.links:
             link()
@@ -199,6 +207,7 @@ class Replay:
             "value_bytes": values,
             "steps": len(self.steps),
             "launches": len(self.bound.table.rows),
+            "regions": [len(region.launches) for region in self._regions],
             "graphs": 0 if self._graphs is None else self._graphs.count,
             "native": sum(not by_python(step) for step in self.steps),
             "python": dict(python.most_common()),

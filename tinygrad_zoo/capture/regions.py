@@ -1,0 +1,209 @@
+"""Runs of launches that threads share by the batch: a parallel region each, instead of one a launch.
+
+A kernel with a loop over parts gives each thread its share of the rows, and the next kernel, as a rule, the same share
+of what these rows have become. Then no thread needs what another one made, and each can go through many launches before
+it waits for the others; what it writes it reads again from its own cache. Small launches, which alone are not worth a
+second thread, are shared too.
+
+Whether a part stays among its own is found out by experiment, as in `launches.py`. A launch runs part by part on memory
+of its own, with invented numbers: the parts together must give the bits of the whole, and none may write where another
+one does. Then it runs with NaN, and with other numbers, wherever other parts have written since
+the region began: the part's result must stay the same. Where it does not, as for a weight's gradient, a region ends.
+So bits are those of eager kernels, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .entries import Block, Ref
+from .launches import invented
+from .steps import Bound, OfCall, Step
+
+Array = np.ndarray[Any, Any]
+NOBODY = -1
+
+
+@dataclass(slots=True)
+class Region:
+    """Launches in a row, named by their step and their number in it."""
+
+    parts: int
+    launches: list[tuple[int, int]] = field(default_factory=list)
+    pays: bool = False  # one of them is worth threads by itself
+    written: dict[Block, Array] = field(default_factory=dict)  # for every entry, which part wrote it in this region
+    read: set[Block] = field(default_factory=set)  # blocks from before, which any part may have read anywhere
+    looked: set[Block] = field(default_factory=set)  # written ones that were read since
+
+
+def regions_of(steps: Sequence[Step]) -> list[Region]:
+    """The regions of a program, for as many threads as its largest launch is worth; a small program has none."""
+    found: list[Region] = []
+    launches = [launch for step in steps if isinstance(step, OfCall) for launch in step.call.launches]
+    parts = max((launch.parts for launch in launches), default=1)
+    if parts == 1:
+        return found
+    region = Region(parts)
+
+    def close() -> None:
+        nonlocal region
+        if region.pays and len(region.launches) > 1:
+            found.append(region)
+        region = Region(parts)
+
+    for i, step in enumerate(steps):
+        trial = _Trial(step, parts) if step.native else None
+        for k in range(0 if trial is None else trial.count):
+            assert trial is not None
+            joined = trial.joins(k, region)
+            if not joined:
+                begun = bool(region.launches)
+                close()
+                joined = begun and trial.joins(k, region)
+            if joined:
+                region.launches.append((i, k))
+                region.pays |= trial.recorded(k) > 1
+            trial.go_on(k)
+        if trial is None or not trial.count:
+            close()
+    close()
+    return found
+
+
+class _Trial:
+    """A step's launches on memory of their own."""
+
+    def __init__(self, step: Step, parts: int) -> None:
+        self.parts, self.count = parts, 0
+        rng = np.random.default_rng(0)
+        reads, made = list(step.reads()), [*step.writes(), *step.scratch()]
+        if any(ref.block.owner.origin in ("outside", "constant") for ref in made):
+            return
+        self._reads = {ref.block.owner for ref in reads}
+        self._memory: dict[Block, Array] = {}
+        for ref in (*reads, *made):
+            block = ref.block.owner
+            if block.origin not in ("outside", "constant") and block not in self._memory:
+                self._memory[block] = self._begun(block, rng)
+        self._bound = Bound({b: memory[: b.array.nbytes] for b, memory in self._memory.items()})
+        step.emit(self._bound)
+        table = self._bound.table
+        if self._bound.links or self._bound.cells or self._bound.asked:
+            return  # numbers that a launch hands to the next one
+        table.ready()
+        self.count = len(table.rows)
+
+    def _begun(self, block: Block, rng: np.random.Generator) -> Array:
+        """An input's memory with invented numbers, a result's with NaN, and behind it room for what a kernel with more
+        parts than it was recorded with might write there."""
+        memory = np.full(block.array.nbytes * (1 + self.parts) + 64, 0xFF, np.uint8)
+        if block in self._reads:
+            whole = invented(Ref.of(block, block.array), rng) if block.array.dtype.kind == "f" else block.array
+            Ref.of(block, block.array).on(memory)[...] = whole
+        return memory
+
+    def recorded(self, k: int) -> int:
+        """How many parts a launch has by itself; 0: it has none."""
+        return self._bound.table.parts[k]
+
+    def go_on(self, k: int) -> None:
+        """Run a launch as it was recorded: the next one needs it."""
+        self._bound.table.run(k, k + 1)
+
+    def joins(self, k: int, region: Region) -> bool:
+        """Whether a launch can be the region's next one, which then knows what it writes."""
+        if self.recorded(k) == 0:
+            return False
+        before = self._kept()
+        self.go_on(k)
+        whole = self._kept()
+        owners = self._owners(k, before, whole)
+        self._put(before)
+        if owners is None or any(block in region.read for block in owners):
+            return False
+        written = dict(region.written)
+        for block, mine in owners.items():
+            if (known := region.written.get(block)) is not None:
+                if ((known != NOBODY) & (mine != NOBODY) & (known != mine)).any():
+                    return False
+                if block in region.looked and ((known == NOBODY) & (mine != NOBODY)).any():
+                    return False
+                mine = np.where(mine == NOBODY, known, mine)
+            written[block] = mine
+        elsewhere = {b: of for b, of in written.items() if b in self._memory and (b not in owners or b in self._reads)}
+        if any(block.array.dtype.kind not in "fb" for block in elsewhere):
+            return False  # it may be a place where a kernel goes
+        for part in range(self.parts):
+            for missing in (True, False) if elsewhere else (True,):
+                self._spoil(elsewhere, part, missing)
+                expected = self._kept()
+                for block, mine in owners.items():
+                    entries, of_whole = self._entries(block, expected[block]), self._entries(block, whole[block])
+                    entries[mine == part] = of_whole[mine == part]
+                self._alone(k, part)
+                same = all(np.array_equal(memory, expected[block]) for block, memory in self._memory.items())
+                self._put(before)
+                if not same:
+                    return False
+        region.written = written
+        region.read |= self._reads - written.keys()
+        region.looked |= (self._memory.keys() & written.keys()) - (owners.keys() - self._reads)
+        return True
+
+    def _kept(self) -> dict[Block, Array]:
+        return {block: memory.copy() for block, memory in self._memory.items()}
+
+    def _put(self, kept: dict[Block, Array]) -> None:
+        for block, memory in self._memory.items():
+            memory[...] = kept[block]
+
+    def _alone(self, k: int, part: int) -> None:
+        table = self._bound.table
+        table.one(k, part, self.parts)
+        table.run(k, k + 1)
+        table.one(k, -1, self.parts)
+
+    @staticmethod
+    def _entries(block: Block, memory: Array) -> Array:
+        """A block's memory without the room behind it, as integers of the size of its entries."""
+        return memory[: block.array.nbytes].view(f"u{block.array.dtype.itemsize}")
+
+    def _owners(self, k: int, before: dict[Block, Array], whole: dict[Block, Array]) -> dict[Block, Array] | None:
+        """For every entry of what a launch writes, the part that writes it; None where two do, or a part writes what
+        the whole launch does not."""
+        found: dict[Block, Array] = {}
+        for part in range(self.parts):
+            self._put(before)
+            self._alone(k, part)
+            for block, memory in self._memory.items():
+                old, new = before[block], memory
+                if np.array_equal(old, new):
+                    continue
+                if not np.array_equal(old[block.array.nbytes :], new[block.array.nbytes :]):
+                    return None
+                changed = self._entries(block, old) != self._entries(block, new)
+                mine = found.setdefault(block, np.full(changed.shape, NOBODY, np.int16))
+                if (mine[changed] != NOBODY).any():
+                    return None
+                mine[changed] = part
+        for block in self._memory:
+            changed = self._entries(block, before[block]) != self._entries(block, whole[block])
+            if changed.any() and (block not in found or (changed != (found[block] != NOBODY)).any()):
+                return None
+        return found
+
+    def _spoil(self, elsewhere: dict[Block, Array], part: int, missing: bool) -> None:
+        """Put NaN, or other numbers, where other parts have written."""
+        for block, owners in elsewhere.items():
+            entries = self._entries(block, self._memory[block])
+            of_others = (owners != part) & (owners != NOBODY)
+            if block.array.dtype.kind == "b":
+                entries[of_others] ^= 1
+            elif not missing:  # another sign, and another exponent
+                entries[of_others] ^= entries.dtype.type(0x81 << 8 * (entries.itemsize - 1))
+            else:
+                entries[of_others] = np.iinfo(entries.dtype).max  # NaN

@@ -139,7 +139,7 @@ def test_a_second_process_loads_what_the_first_has_compiled(tmp_path: Path) -> N
     assert run(script, cache) == "0"
     first = contents(cache)
     assert len(first) == 4  # `pieces` has a kernel of its own
-    assert all(re.match(r"(optimizer|pieces)-[0-9a-f]{16}/float64/cpu\.", name) for name in first)
+    assert all(re.match(r"(optimizer-[0-9a-f]{16}/float64|pieces-[0-9a-f]{16}/float32)/cpu\.", name) for name in first)
     assert run(script, cache) == "1"
     assert contents(cache) == first
 
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path: Path, warm: Pa
 def test_a_damaged_file_is_compiled_anew(warm: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     shutil.copytree(warm, cache)
-    for damaged in ("pieces-*/float64/*.nbi", "optimizer-*/float64/*.nbc"):
+    for damaged in ("pieces-*/float32/*.nbi", "optimizer-*/float64/*.nbc"):
         for path in cache.glob(damaged):
             path.write_bytes(path.read_bytes()[:20])
     before = contents(cache)

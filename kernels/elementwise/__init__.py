@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import cuda, threads
+from .. import cuda, shares, threads
 from ..dispatch import Array, module
 from ..jit import COMPILED
 
@@ -85,14 +85,16 @@ def biased_pulled(name: str, g: Array, x: Any, bias: Any, a: float = 0.0, b: flo
     if (cpu := _served(x, bias)) is None:
         return None
     gx = np.empty(x.shape, x.dtype)
-    parts = threads.parts(x.nbytes * cpu.TIMES[name])
     rows = (len(bias) and x.size // len(bias), len(bias))
-    sums = np.empty((parts, len(bias)), x.dtype)
+    nanoseconds = x.nbytes * cpu.TIMES[name]
+    cut = shares.count(rows[0], nanoseconds)
+    parts = min(threads.parts(nanoseconds), cut)
+    sums = np.empty((cut, len(bias)), x.dtype)
     g = _plain(g).astype(x.dtype, copy=False)
     cpu.BIASED_PULLED[name][x.dtype, parts](
         g.reshape(rows), _plain(x).reshape(rows), _plain(bias), gx.reshape(rows), sums, a, b, parts
     )
-    return gx, sums[0] if parts == 1 else sums.sum(axis=0)
+    return gx, shares.added(sums)
 
 
 def _served(x: Any, bias: Any) -> Any:

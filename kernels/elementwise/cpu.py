@@ -220,23 +220,25 @@ def biased(x: Any, bias: Any, out: Any, a: float, b: float, parts: int) -> None:
 
 
 def biased_pulled(g: Any, x: Any, bias: Any, gx: Any, sums: Any, a: float, b: float, parts: int) -> None:
-    """Row `part` of `sums` is what its rows of gx add up to."""
+    """A row of `sums` is what the rows of gx in a share add up to; parts have several shares."""
     T = x.dtype.type
-    rows = len(x)
+    rows, shares = len(x), len(sums)
     for part in prange(parts):
-        total, block = sums[part], np.zeros_like(bias)
-        total[:] = T(0)
-        last = (part + 1) * rows // parts
-        for start in range(part * rows // parts, last, ROWS):
-            block[:] = T(0)
-            for row in range(start, min(start + ROWS, last)):
-                g_row, x_row, gx_row = g[row], x[row], gx[row]
+        block = np.zeros_like(bias)
+        for k in range(part * shares // parts, (part + 1) * shares // parts):
+            total = sums[k]
+            total[:] = T(0)
+            last = (k + 1) * rows // shares
+            for start in range(k * rows // shares, last, ROWS):
+                block[:] = T(0)
+                for row in range(start, min(start + ROWS, last)):
+                    g_row, x_row, gx_row = g[row], x[row], gx[row]
+                    for i in range(bias.size):
+                        gx_row[i] = function(g_row[i], x_row[i] + bias[i], T(a), T(b))
+                    for i in range(bias.size):
+                        block[i] += gx_row[i]
                 for i in range(bias.size):
-                    gx_row[i] = function(g_row[i], x_row[i] + bias[i], T(a), T(b))
-                for i in range(bias.size):
-                    block[i] += gx_row[i]
-            for i in range(bias.size):
-                total[i] += block[i]
+                    total[i] += block[i]
 
 
 def _loops(loop: Callable[..., None], signature: str, functions: dict[str, Any]) -> dict[str, Kernel]:

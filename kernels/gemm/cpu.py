@@ -243,7 +243,7 @@ def product(like, run, a, a_row, a_col, b, b_row, b_col, bias, c, c_row, m, n, k
 def split(part, parts, m, n, columns):  # type: ignore[no-untyped-def]
     """The rows and columns of C that a part computes: columns if C is wide and has panels for all parts, else rows."""
     panels = (n + columns - 1) // columns
-    if panels >= 2 * parts and m < 8 * n:
+    if panels >= 2 * parts and m < n:
         return np.int64(0), m, part * panels // parts * columns, min(n, (part + 1) * panels // parts * columns)
     return part * m // parts, (part + 1) * m // parts, np.int64(0), n
 

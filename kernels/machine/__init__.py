@@ -46,7 +46,7 @@ class Program:
         self.places: list[list[int]] = []  # of every launch's arguments among its words
         self.parts: list[int] = []  # of every launch; 0: its kernel knows none
         self._counts: list[int] = []  # which of its words says how many
-        self._together: list[tuple[int, int, int]] = []
+        self._together: list[tuple[list[int], list[int], int]] = []
         self.failed = np.zeros(2, np.int64)
         self._failed = self.failed.ctypes.data
 
@@ -80,10 +80,11 @@ class Program:
         first = self.starts[launch] + self.places[launch][argument]
         return self.arguments[first : first + count].view(np.float64)
 
-    def together(self, first: int, last: int, parts: int) -> None:
-        """Make launches first to last - 1 one parallel region, in which every thread does its part of each of them
-        before it waits for the others: what a part reads no other one may write."""
-        self._together.append((first, last, parts))
+    def together(self, launches: list[int], parts: int, ahead: list[int]) -> None:
+        """Make launches one parallel region, in the place of the first of them: every thread does its part of each
+        before it waits for the others, so what a part reads no other one may write. Those in `ahead`, which stand
+        between them, go before."""
+        self._together.append((launches, ahead, parts))
 
     def one(self, launch: int, part: int, parts: int) -> None:
         """From now on a launch is one of so many parts; by `part` -1, as it was added."""
@@ -93,9 +94,10 @@ class Program:
     def ready(self) -> None:
         """Write the table down: no launch can be added any more."""
         count = len(self.rows)
-        regions, kernel = [], machine().together if self._together else None
-        for first, last, parts in self._together:
-            regions.append(self.launch(kernel, np.float64, parts, (0, last - first, self._failed, parts)))
+        regions = [
+            self.launch(machine().together, np.float32, parts, (0, len(launches), self._failed, parts))
+            for launches, _, parts in self._together
+        ]
         _make({kind for kind, _, _ in self.rows})
         self.starts = np.cumsum([0, *(len(words) for _, _, words in self.rows)])
         self.arguments = np.zeros(max(1, self.starts[-1]), np.int64)
@@ -114,30 +116,34 @@ class Program:
             or [(0, 0, 0)],
             np.int64,
         )
-        for region, (first, last, parts) in zip(regions, self._together, strict=True):
-            self.arguments[self.starts[region]] = self._tables(whole, first, last, parts)
+        for region, (launches, _, parts) in zip(regions, self._together, strict=True):
+            self.arguments[self.starts[region]] = self._tables(whole, launches, parts)
         del self.rows[count:]
-        inside = {i for first, last, _ in self._together for i in range(first + 1, last)}
-        put = {first: region for region, (first, _, _) in zip(regions, self._together, strict=True)}
-        kept = [put.get(i, i) for i in range(count) if i not in inside]
-        self._at = np.cumsum([0, *(i not in inside for i in range(count))]).tolist()  # of each launch, its row
+        put = {
+            launches[0]: [*ahead, region] for region, (launches, ahead, _) in zip(regions, self._together, strict=True)
+        }
+        moved = {i for launches, ahead, _ in self._together for i in (*launches, *ahead)}
+        kept: list[int] = []
+        self._at = [0]  # of each launch, its row
+        for i in range(count):
+            kept += put.get(i, [] if i in moved else [i])
+            self._at.append(len(kept))
         self.table = np.ascontiguousarray(whole[kept]) if kept else whole
         self._run: Any = (
             machine().run[np.dtype(np.float32), 1] if self.rows else None
         )  # where kernels are off there is none
         self._base = self.table.ctypes.data
 
-    def _tables(self, whole: Array, first: int, last: int, parts: int) -> int:
-        """The address of a table a part of launches first to last - 1, each with arguments of its own."""
-        tables = np.tile(whole[first:last], (parts, 1, 1))
-        start, stop = self.starts[first], self.starts[last]
-        arguments = np.tile(self.arguments[start:stop], (parts, 1))
-        tables[:, :, 2] += (arguments.ctypes.data - self.arguments.ctypes.data) - 8 * start
+    def _tables(self, whole: Array, launches: list[int], parts: int) -> int:
+        """The address of a table a part, of launches whose arguments say which part it is."""
+        tables = np.tile(whole[launches], (parts, 1, 1))
         for part in range(parts):
-            tables[part, :, 2] += part * arguments.strides[0]
-            for i in range(first, last):
-                arguments[part, self.starts[i] - start + self._counts[i]] = of_parts().one(part, parts)
-        self.keep.append((tables, arguments))
+            for row, i in zip(tables[part], launches, strict=True):
+                arguments = self.arguments[self.starts[i] : self.starts[i + 1]].copy()
+                arguments[self._counts[i]] = of_parts().one(part, parts)
+                row[2] = arguments.ctypes.data
+                self.keep.append(arguments)
+        self.keep.append(tables)
         return int(tables.ctypes.data)
 
     def run(self, first: int, last: int) -> None:

@@ -275,17 +275,21 @@ def pointwise(constants, code, operands, results, shape, parts):  # type: ignore
 # ---- copies
 @kernel("void(T[::1], i8, i8[::1], i8, i8[::1], i8[::1], i8)", parallel=True)
 def copy(like, source, source_strides, target, target_strides, shape, parts):  # type: ignore[no-untyped-def]
-    """The numbers of one view to another of the same shape, of the size of `like`'s; parts share the rows."""
+    """The numbers of one view to another of the same shape, of the size of `like`'s; parts share the rows, or where
+    these are too few the last axis."""
     T, size, last_axis = like.dtype.type, like.itemsize, AXES - 1
-    rows, length = np.int64(1), shape[last_axis]
+    rows = np.int64(1)
     for axis in range(last_axis):
         rows *= shape[axis]
+    across, whole = rows >= parts, shape[last_axis]
     step, out_step = source_strides[last_axis], target_strides[last_axis]
     for part in prange(parts):
-        first, last = part * rows // parts, (part + 1) * rows // parts
+        first, last = (part * rows // parts, (part + 1) * rows // parts) if across else (np.int64(0), rows)
+        start, stop = (np.int64(0), whole) if across else (part * whole // parts, (part + 1) * whole // parts)
+        length = stop - start
         at = np.zeros(AXES, np.int64)
         rest = first
-        x, out = source, target
+        x, out = source + start * step, target + start * out_step
         for axis in range(last_axis - 1, -1, -1):
             at[axis] = rest % shape[axis]
             rest //= shape[axis]

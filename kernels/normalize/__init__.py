@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import cuda, threads
+from .. import cuda, shares, threads
 from ..dispatch import Array, module
 from ..jit import COMPILED
 
@@ -53,13 +53,15 @@ def rows_pulled(g: Array, x: Any, weight: Any, statistics: Array, width: int, *,
     if (cpu := _served(x, weight, g)) is None:
         return None
     shape, dtype = (x.size // width, width), x.dtype
-    parts = threads.parts(x.nbytes * cpu.TIMES["rows_pulled"])
-    gx, sums = np.empty(x.shape, dtype), np.empty((parts, 2, width), dtype)
+    nanoseconds = x.nbytes * cpu.TIMES["rows_pulled"]
+    cut = shares.count(shape[0], nanoseconds)
+    parts = min(threads.parts(nanoseconds), cut)
+    gx, sums = np.empty(x.shape, dtype), np.empty((cut, 2, width), dtype)
     cpu.rows_pulled[dtype, parts](
         _plain(g, shape), _plain(x, shape), _each(weight, width, 1, dtype), statistics.reshape(2, -1),
         gx.reshape(shape), sums, centred, parts,
     )  # fmt: skip
-    return gx, *(sums[0] if parts == 1 else sums.sum(axis=0))
+    return gx, *shares.added(sums)
 
 
 def groups(x: Any, weight: Any, bias: Any, count: int, eps: float) -> Any:
@@ -148,7 +150,7 @@ def batch(x: Any, weight: Any, bias: Any, eps: float, fixed: Array | None = None
     parts = threads.parts(x.nbytes * cpu.TIMES["columns"])
     out, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
     if fixed is None:
-        cpu.column_moments[dtype, parts](table, found, parts)
+        cpu.columns_measured[dtype, parts](table, found, parts)
     cpu.columns[dtype, parts](table, *affine, out, statistics, variance, found, eps, fixed is not None, parts)
     return np.moveaxis(out.reshape(last.shape), -1, 1), statistics, variance
 
@@ -185,7 +187,7 @@ def batch_pulled(
     parts = threads.parts(x.nbytes * cpu.TIMES["columns_pulled"])
     gx, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
     g = _plain(np.moveaxis(g, 1, -1), table.shape)
-    cpu.column_sums[dtype, parts](g, table, statistics, found, parts)
+    cpu.columns_added[dtype, parts](g, table, statistics, found, parts)
     cpu.columns_pulled[dtype, parts](g, table, weight, statistics, moved, gx, sums, found, fixed, parts)
     return np.moveaxis(gx.reshape(last.shape), -1, 1), *sums
 

@@ -71,35 +71,37 @@ def rows(x: Any, weight: Any, bias: Any, out: Any, saved: Any, eps: float, centr
 
 @kernel("void(T[:, ::1], T[:, ::1], T[::1], T[:, ::1], T[:, ::1], T[:, :, ::1], b1, i8)", parallel=True, fast=True)
 def rows_pulled(g: Any, x: Any, weight: Any, saved: Any, gx: Any, sums: Any, centred: bool, parts: int) -> None:
-    """Also each part's sums for the gradients of weight and bias, in sums[part]."""
+    """Also each share's sums for the gradients of weight and bias, in sums[share]; parts have several shares."""
     T = x.dtype.type
     count, width = x.shape
+    shares = len(sums)
     scale = T(1) / T(max(width, 1))
     for part in prange(parts):
         block = np.zeros((2, width), x.dtype)
-        for i in range(width):
-            sums[part, 0, i], sums[part, 1, i] = T(0), T(0)
-        last = (part + 1) * count // parts
-        for start in range(part * count // parts, last, ROWS):
-            for row in range(start, min(start + ROWS, last)):
-                mean, rstd = saved[0, row], saved[1, row]
-                straight, along = T(0), T(0)
-                for i in range(width):
-                    normal = (x[row, i] - mean) * rstd
-                    pulled = g[row, i] * weight[i]
-                    straight += pulled
-                    along += pulled * normal
-                straight = straight * scale if centred else T(0)
-                along *= scale
-                for i in range(width):
-                    normal = (x[row, i] - mean) * rstd
-                    gx[row, i] = (g[row, i] * weight[i] - straight - normal * along) * rstd
-                    block[0, i] += g[row, i] * normal
-                    block[1, i] += g[row, i]
+        for share in range(part * shares // parts, (part + 1) * shares // parts):
             for i in range(width):
-                sums[part, 0, i] += block[0, i]
-                sums[part, 1, i] += block[1, i]
-                block[0, i], block[1, i] = T(0), T(0)
+                sums[share, 0, i], sums[share, 1, i] = T(0), T(0)
+            last = (share + 1) * count // shares
+            for start in range(share * count // shares, last, ROWS):
+                for row in range(start, min(start + ROWS, last)):
+                    mean, rstd = saved[0, row], saved[1, row]
+                    straight, along = T(0), T(0)
+                    for i in range(width):
+                        normal = (x[row, i] - mean) * rstd
+                        pulled = g[row, i] * weight[i]
+                        straight += pulled
+                        along += pulled * normal
+                    straight = straight * scale if centred else T(0)
+                    along *= scale
+                    for i in range(width):
+                        normal = (x[row, i] - mean) * rstd
+                        gx[row, i] = (g[row, i] * weight[i] - straight - normal * along) * rstd
+                        block[0, i] += g[row, i] * normal
+                        block[1, i] += g[row, i]
+                for i in range(width):
+                    sums[share, 0, i] += block[0, i]
+                    sums[share, 1, i] += block[1, i]
+                    block[0, i], block[1, i] = T(0), T(0)
 
 
 # ---- groups of channels of an example: group and instance norm; x (examples · groups, channels of a group, positions)
@@ -307,7 +309,7 @@ def planes_pulled(
 
 
 @kernel("void(T[:, ::1], f8[:, :, ::1], i8)", parallel=True, fast=True)
-def column_moments(x: Any, found: Any, parts: int) -> None:
+def columns_measured(x: Any, found: Any, parts: int) -> None:
     """Of each part's rows, into `found`: the mean and the summed square of every column."""
     T = x.dtype.type
     rows, width = x.shape
@@ -349,7 +351,7 @@ def columns(
     x: Any, weight: Any, bias: Any, out: Any, saved: Any, variance: Any, found: Any, eps: float, fixed: bool, parts: int
 ) -> None:
     """A row of x may be several rows of the batch, one after the other: where there are few channels. What
-    `column_moments` has found is put together by every part; the first one keeps it."""
+    `columns_measured` has found is put together by every part; the first one keeps it."""
     T = x.dtype.type
     rows, width = x.shape
     channels, shares = weight.size, len(found)
@@ -378,7 +380,7 @@ def columns(
 
 
 @kernel("void(T[:, ::1], T[:, ::1], T[:, ::1], f8[:, :, ::1], i8)", parallel=True, fast=True)
-def column_sums(g: Any, x: Any, saved: Any, found: Any, parts: int) -> None:
+def columns_added(g: Any, x: Any, saved: Any, found: Any, parts: int) -> None:
     """Of each part's rows, into `found`: Σ g · (x − mean)·rstd and Σ g of every column."""
     T = x.dtype.type
     rows, width = x.shape
@@ -410,7 +412,7 @@ def column_sums(g: Any, x: Any, saved: Any, found: Any, parts: int) -> None:
 def columns_pulled(
     g: Any, x: Any, weight: Any, saved: Any, of_statistics: Any, gx: Any, sums: Any, found: Any, fixed: bool, parts: int
 ) -> None:
-    """What `column_sums` has found is put together by every part; the first one keeps it."""
+    """What `columns_added` has found is put together by every part; the first one keeps it."""
     rows, width = x.shape
     channels = weight.size
     for part in prange(parts):

@@ -8,8 +8,9 @@ second thread, are shared too.
 Whether a part stays among its own is found out by experiment, as in `launches.py`. A launch runs part by part on memory
 of its own, with invented numbers: the parts together must give the bits of the whole, and none may write where another
 one does. Then it runs with NaN, and with other numbers, wherever other parts have written since
-the region began: the part's result must stay the same. Where it does not, as for a weight's gradient, a region ends.
-So bits are those of eager kernels, whatever the number of threads.
+the region began: the part's result must stay the same. Where it does not, as for a weight's gradient, a region ends; a
+small launch goes ahead of it, or is put off until it ends, if nothing speaks against that. So bits are those of eager
+kernels.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from .entries import Block, Ref
-from .launches import invented
 from .steps import Bound, OfCall, Step
 
 Array = np.ndarray[Any, Any]
 NOBODY = -1
+SEEN = 4096  # bytes behind a value that are looked at
+FACTORS = np.random.default_rng(0).uniform(0.25, 1, 1009)
 
 
 @dataclass(slots=True)
@@ -34,7 +36,10 @@ class Region:
 
     parts: int
     launches: list[tuple[int, int]] = field(default_factory=list)
+    ahead: list[tuple[int, int]] = field(default_factory=list)  # launches that go before it
     pays: bool = False  # one of them is worth threads by itself
+    off_reads: set[Block] = field(default_factory=set)  # by launches that are put off until it ends
+    off_writes: set[Block] = field(default_factory=set)
     written: dict[Block, Array] = field(default_factory=dict)  # for every entry, which part wrote it in this region
     read: set[Block] = field(default_factory=set)  # blocks from before, which any part may have read anywhere
     looked: set[Block] = field(default_factory=set)  # written ones that were read since
@@ -52,6 +57,7 @@ def regions_of(steps: Sequence[Step]) -> list[Region]:
     def close() -> None:
         nonlocal region
         if region.pays and len(region.launches) > 1:
+            region.ahead = [place for place in region.ahead if place < region.launches[-1]]
             found.append(region)
         region = Region(parts)
 
@@ -60,6 +66,10 @@ def regions_of(steps: Sequence[Step]) -> list[Region]:
         for k in range(0 if trial is None else trial.count):
             assert trial is not None
             joined = trial.joins(k, region)
+            if not joined and region.launches and trial.recorded(k) <= 1:
+                if trial.goes_ahead(k, region):
+                    region.ahead.append((i, k))
+                continue
             if not joined:
                 begun = bool(region.launches)
                 close()
@@ -79,17 +89,17 @@ class _Trial:
 
     def __init__(self, step: Step, parts: int) -> None:
         self.parts, self.count = parts, 0
-        rng = np.random.default_rng(0)
         reads, made = list(step.reads()), [*step.writes(), *step.scratch()]
         if any(ref.block.owner.origin in ("outside", "constant") for ref in made):
             return
         self._reads = {ref.block.owner for ref in reads}
         self._memory: dict[Block, Array] = {}
+        self._behind: list[Array] = []
         for ref in (*reads, *made):
             block = ref.block.owner
             if block.origin not in ("outside", "constant") and block not in self._memory:
-                self._memory[block] = self._begun(block, rng)
-        self._bound = Bound({b: memory[: b.array.nbytes] for b, memory in self._memory.items()})
+                self._memory[block] = self._begun(block)
+        self._bound = Bound(self._memory)
         step.emit(self._bound)
         table = self._bound.table
         if self._bound.links or self._bound.cells or self._bound.asked:
@@ -97,14 +107,19 @@ class _Trial:
         table.ready()
         self.count = len(table.rows)
 
-    def _begun(self, block: Block, rng: np.random.Generator) -> Array:
-        """An input's memory with invented numbers, a result's with NaN, and behind it room for what a kernel with more
+    def _begun(self, block: Block) -> Array:
+        """An input's memory with invented numbers, a result's with NaN; and behind it room for what a kernel with more
         parts than it was recorded with might write there."""
-        memory = np.full(block.array.nbytes * (1 + self.parts) + 64, 0xFF, np.uint8)
+        size = block.array.nbytes
+        memory = np.empty(size * (1 + self.parts) + SEEN, np.uint8)
+        memory[: size + SEEN] = 0xFF
+        self._behind.append(memory[size : size + SEEN])
         if block in self._reads:
-            whole = invented(Ref.of(block, block.array), rng) if block.array.dtype.kind == "f" else block.array
-            Ref.of(block, block.array).on(memory)[...] = whole
-        return memory
+            place = Ref.of(block, block.array).on(memory)
+            place[...] = block.array
+            if block.array.dtype.kind == "f":  # nearer to 0, where logarithms and roots are still defined
+                place *= np.resize(FACTORS, place.shape).astype(place.dtype)
+        return memory[:size]
 
     def recorded(self, k: int) -> int:
         """How many parts a launch has by itself; 0: it has none."""
@@ -114,16 +129,38 @@ class _Trial:
         """Run a launch as it was recorded: the next one needs it."""
         self._bound.table.run(k, k + 1)
 
+    def goes_ahead(self, k: int, region: Region) -> bool:
+        """Run a launch that does not join; whether it can go before the region. Else it is put off until it ends."""
+        before = self._kept()
+        self.go_on(k)
+        whole = self._kept()
+        writes = {b for b, memory in whole.items() if not _same(memory, before[b])}
+        made = (region.written.keys() | region.off_writes) & self._memory.keys()
+        able = not writes & (region.written.keys() | region.read | region.off_reads | region.off_writes)
+        if able and all(block.array.dtype.kind in "fb" for block in made):
+            for missing in (True, False):
+                self._put(before)
+                self._spoil({b: np.zeros(self._entries(b, before[b]).shape) for b in made}, NOBODY - 1, missing)
+                self.go_on(k)
+                able &= all(_same(self._memory[block], whole[block]) for block in writes)
+            self._put(whole)
+        else:
+            able = False
+        if not able:
+            region.off_writes |= writes
+            region.off_reads |= self._memory.keys()
+        return able
+
     def joins(self, k: int, region: Region) -> bool:
         """Whether a launch can be the region's next one, which then knows what it writes."""
-        if self.recorded(k) == 0:
+        if self.recorded(k) == 0 or region.off_writes & self._memory.keys():
             return False
         before = self._kept()
         self.go_on(k)
         whole = self._kept()
         owners = self._owners(k, before, whole)
         self._put(before)
-        if owners is None or any(block in region.read for block in owners):
+        if owners is None or owners.keys() & (region.read | region.off_reads):
             return False
         written = dict(region.written)
         for block, mine in owners.items():
@@ -145,7 +182,7 @@ class _Trial:
                     entries, of_whole = self._entries(block, expected[block]), self._entries(block, whole[block])
                     entries[mine == part] = of_whole[mine == part]
                 self._alone(k, part)
-                same = all(np.array_equal(memory, expected[block]) for block, memory in self._memory.items())
+                same = all(_same(memory, expected[block]) for block, memory in self._memory.items())
                 self._put(before)
                 if not same:
                     return False
@@ -169,8 +206,8 @@ class _Trial:
 
     @staticmethod
     def _entries(block: Block, memory: Array) -> Array:
-        """A block's memory without the room behind it, as integers of the size of its entries."""
-        return memory[: block.array.nbytes].view(f"u{block.array.dtype.itemsize}")
+        """A block's memory as integers of the size of its entries."""
+        return memory.view(f"u{block.array.dtype.itemsize}")
 
     def _owners(self, k: int, before: dict[Block, Array], whole: dict[Block, Array]) -> dict[Block, Array] | None:
         """For every entry of what a launch writes, the part that writes it; None where two do, or a part writes what
@@ -181,15 +218,17 @@ class _Trial:
             self._alone(k, part)
             for block, memory in self._memory.items():
                 old, new = before[block], memory
-                if np.array_equal(old, new):
+                if _same(old, new):
                     continue
-                if not np.array_equal(old[block.array.nbytes :], new[block.array.nbytes :]):
-                    return None
                 changed = self._entries(block, old) != self._entries(block, new)
                 mine = found.setdefault(block, np.full(changed.shape, NOBODY, np.int16))
                 if (mine[changed] != NOBODY).any():
                     return None
                 mine[changed] = part
+        if any((behind != 0xFF).any() for behind in self._behind):
+            for behind in self._behind:
+                behind[...] = 0xFF
+            return None
         for block in self._memory:
             changed = self._entries(block, before[block]) != self._entries(block, whole[block])
             if changed.any() and (block not in found or (changed != (found[block] != NOBODY)).any()):
@@ -207,3 +246,9 @@ class _Trial:
                 entries[of_others] ^= entries.dtype.type(0x81 << 8 * (entries.itemsize - 1))
             else:
                 entries[of_others] = np.iinfo(entries.dtype).max  # NaN
+
+
+def _same(x: Array, y: Array) -> bool:
+    """Whether bytes are the same, eight at a time."""
+    whole = x.size // 8 * 8
+    return bool((x[:whole].view("u8") == y[:whole].view("u8")).all() and (x[whole:] == y[whole:]).all())

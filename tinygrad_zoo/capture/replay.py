@@ -116,8 +116,8 @@ class Replay:
                 spans.append((start, len(bound.table.rows)))
                 self._leaders.append(step)
         for region in self._regions:
-            (a, k), (b, last) = region.launches[0], region.launches[-1]
-            bound.table.together(begins[a] + k, begins[b] + last + 1, region.parts)
+            launches, ahead = ([begins[i] + k for i, k in places] for places in (region.launches, region.ahead))
+            bound.table.together(launches, region.parts, ahead)
         bound.table.ready()
         for link in bound.links:
             link()

@@ -432,8 +432,7 @@ def emit_copy(source: Ref, target: Ref, bound: Bound) -> None:
     one, other = (np.array(x, np.int64) for x in strides)
     parts = threads.parts(0.3 * np.prod(source.shape))
     arguments = (
-        np.zeros(0, dtype), bound.address(source), one, bound.address(target), other, np.array(shape, np.int64),
-        min(parts, int(np.prod(shape[:-1]))),
+        np.zeros(0, dtype), bound.address(source), one, bound.address(target), other, np.array(shape, np.int64), parts,
     )  # fmt: skip
     bound.table.launch(cpu.copy, dtype, arguments[-1], arguments)
 

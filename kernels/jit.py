@@ -9,7 +9,7 @@
     parts = threads.parts(x.size)              # 1 where threads would cost more than they bring
     double[x.dtype, parts](x, out, parts)
 
-A loop over parts stands last in a kernel, whose machine code is the same for one part and for several (`parts.py`): with
+A loop over parts stands last in a kernel. Its machine code is the same for one part and for several (`parts.py`); with
 one no thread is woken. Results depend on the call and on the number of threads that was set, never on what happens to
 be compiled already.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -28,6 +29,8 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("ci"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+gc.disable()  # until all tests are collected: a quarter of that time would be spent on looking through what all keep
 
 # A run in the background of a script is started with Ctrl-C ignored, and so would every process of ours be.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -82,6 +85,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped under TINYGRAD_ZOO_REQUIRE_ORACLES=1: {report.longrepr}"
     return report
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected, but what collecting the tests has made stays."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

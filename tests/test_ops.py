@@ -13,20 +13,23 @@ import tinygrad_zoo as tz
 from tinygrad_zoo import backend
 from tinygrad_zoo.errors import DTypeError, IndexingError, ShapeError, TinygradZooError, UsageError
 from tinygrad_zoo.ops.sampling import Draw, Sample
-from tinygrad_zoo.testing import Executed, op_laws, public_ops, seeds
+from tinygrad_zoo.testing import Executed, gradients, op_laws, public_ops, seeds
 from tinygrad_zoo.testing.cupysim.transfers import watch
 from tinygrad_zoo.testing.laws import WAITING, placed
 
 OPS = public_ops()
 EXAMPLES = settings().max_examples // 20  # of a whole row of laws, over all samples of the op
-ON_THE_STAND_IN = max(1, EXAMPLES // 5)  # what is new there is what the arrays allow, not the numbers
+# What is new on the stand-in is what the arrays allow, not the numbers: gradients are compared along directions alone.
+ON_THE_STAND_IN = max(1, EXAMPLES // 5)
 
 
 # ---- laws
 @pytest.mark.parametrize(("device", "examples"), [("cpu", EXAMPLES), ("cupysim", ON_THE_STAND_IN)])
 @pytest.mark.parametrize("name", OPS)
-def test_an_op_keeps_the_laws(name: str, device: str, examples: int) -> None:
+def test_an_op_keeps_the_laws(name: str, device: str, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     op, ran = OPS[name], Executed()
+    if device == "cupysim":
+        monkeypatch.setattr(gradients, "FULL_JACOBIAN", 0)
 
     @settings(max_examples=examples)
     @given(seeds())

@@ -128,8 +128,12 @@ def complaint(check: Callable[[], Any]) -> str | None:
     return None
 
 
-# Whose faults take longest, some 15 s an op: found by `.ci/train`, so that the suite stays short.
-LONG = {"batch_norm", "deform_conv2d", "einsum", "instance_norm", "linear_attention", "scaled_dot_product_attention"}
+# Whose faults take longest, some 7 to 15 s an op: found by `.ci/train`, so that the suite stays short.
+LONG = {
+    *("batch_norm", "conv1d", "conv3d", "conv_adjoint_input", "conv_transpose1d", "conv_transpose3d"),
+    *("cosine_embedding_loss", "deform_conv2d", "einsum", "instance_norm", "linear_attention", "lstm_step"),
+    *("multilabel_soft_margin_loss", "scaled_dot_product_attention", "triplet_margin_loss"),
+}
 
 
 @pytest.mark.parametrize(

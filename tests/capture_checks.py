@@ -56,6 +56,11 @@ class Canaries:
 
 def overlaps(replay: Replay) -> list[tuple[Any, Any]]:
     """Pairs of blocks that are in use at the same time and share bytes: by brute force, from the steps alone."""
+    begins, ends = list(range(len(replay.steps))), list(range(len(replay.steps)))
+    for region in replay.regions:  # threads are at different steps of a region at once
+        of_region = range(region.launches[0][0], region.launches[-1][0] + 1)
+        for i in of_region:
+            begins[i], ends[i] = min(begins[i], of_region[0]), max(ends[i], of_region[-1])
     first: dict[Any, int] = {}
     last: dict[Any, int] = {}
     for block in (*replay.pinned, *replay.lasting):
@@ -66,8 +71,8 @@ def overlaps(replay: Replay) -> list[tuple[Any, Any]]:
         for ref in (*step.reads(), *step.writes(), *step.scratch()):
             block = ref.block.owner
             if block in replay.arena.offsets:
-                first[block] = min(first.get(block, i), i)
-                last[block] = max(last.get(block, i), i)
+                first[block] = min(first.get(block, i), begins[i])
+                last[block] = max(last.get(block, i), ends[i])
     for block in replay.lasting:
         if block.owner in last:
             last[block.owner] = len(replay.steps)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import gemm, threads
+from .. import gemm, shares, threads
 from ..dispatch import Array
 from ..gemm.cpu import VECTOR, WIDEST, panel
 from . import depthwise, direct, layout, winograd
@@ -264,10 +264,10 @@ def convolve_weight(
         parts = threads.parts(g.size * math.prod(sizes) / _LANEWISE)
         per_tap = np.empty((parts, math.prod(sizes), c), dtype)
         depthwise.weight_gradient[dtype, parts](x, g, per_tap, geometry, *taps, parts)
-        return per_tap.sum(axis=0).T.reshape(k, 1, *kernel)
+        return shares.added(per_tap).T.reshape(k, 1, *kernel)
     parts = threads.parts(2 * g.size * math.prod(sizes) * c // groups / _GFLOPS)
     out = np.empty((parts, groups, math.prod(sizes) * c // groups, panel_columns(made, size)), dtype)
     direct.weight_gradient[dtype, parts](x, g, out, geometry, *taps, panel[dtype], parts)
-    total = out[0] if parts == 1 else out.sum(axis=0)  # (groups, taps · channels, columns)
+    total = shares.added(out)  # (groups, taps · channels, columns)
     gw = total[:, :, :made].reshape(groups, math.prod(sizes), c // groups, made).transpose(0, 3, 2, 1)
     return gw.reshape(k, c // groups, *kernel)

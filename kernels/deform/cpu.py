@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import shares, threads
 from ..conv import direct
 from ..conv.cpu import channels_last, panel_columns
 from ..dispatch import Array
@@ -82,7 +82,7 @@ def convolve_pulled(
     addresses = tiles.fill[dtype], tiles.spread[dtype], tiles.multiply[dtype], panel[dtype]
     gradients = gx, go, gm, gw
     tiles.backward[dtype, parts](c.x, c.offset, c.mask, turned, last, *gradients, zeros, c.layout, *addresses, parts)
-    total = gw[0] if parts == 1 else gw.sum(axis=0)
+    total = shares.added(gw)
     by_tap = total[:, :, : c.made].reshape(c.groups, c.taps, c.per_group, c.made).transpose(0, 3, 2, 1)
     return (
         gx.transpose(0, 3, 1, 2),

@@ -95,7 +95,7 @@ class Program:
         """Write the table down: no launch can be added any more."""
         count = len(self.rows)
         regions = [
-            self.launch(machine().together, np.float32, parts, (0, len(launches), self._failed, parts))
+            self.launch(machine().together, np.float32, parts, (0, len(launches), parts))
             for launches, _, parts in self._together
         ]
         _make({kind for kind, _, _ in self.rows})

@@ -130,7 +130,7 @@ class Captured(Generic[P, R]):
     def program(self) -> str:
         """The program of the latest call, a line a step: what it writes, does and reads, its settings, your line.
 
-        `py` stands before what Python runs. Raises CaptureError before there is a program.
+        `py` stands before what Python runs, `||` before what is in a parallel region with others. Raises CaptureError before there is a program.
         """
         return self._replayed().text()
 
@@ -145,6 +145,7 @@ class Captured(Generic[P, R]):
         - `arena_bytes`: of the one allocation that holds all values; `value_bytes`: of these, if none shared memory
         - `steps`: of the program; `native` of them run as `launches` of kernels, or in `graphs` on a device, without
           Python
+        - `regions`: how many launches each parallel region has, whose threads wait for one another at its end alone
         - `python`: the others by name, and how many there are: ops without a kernel, draws, effects
         - `recorded`, `replayed`, `checked`: how many calls ran eagerly, by a program, and both ways (`check_every`)
         - `programs`, `dropped`: how many were made, and forgotten for want of room

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .entries import Block, Ref
-from .steps import Bound, OfCall, Step
+from .steps import Bound, Step
 
 Array = np.ndarray[Any, Any]
 NOBODY = -1
@@ -48,8 +48,7 @@ class Region:
 def regions_of(steps: Sequence[Step]) -> list[Region]:
     """The regions of a program, for as many threads as its largest launch is worth; a small program has none."""
     found: list[Region] = []
-    launches = [launch for step in steps if isinstance(step, OfCall) for launch in step.call.launches]
-    parts = max((launch.parts for launch in launches), default=1)
+    parts = max((step.parts for step in steps), default=1)
     if parts == 1:
         return found
     region = Region(parts)

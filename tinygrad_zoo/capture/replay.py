@@ -54,10 +54,10 @@ class Replay:
         self.bound: Bound
         self.arena: Arena | Held
         self._graphs: Graphs | None = None
-        self._regions: list[Region] = []
+        self.regions: list[Region] = []
         if device is None:
-            self._regions = regions_of(self.steps)
-            together = [(r.launches[0][0], r.launches[-1][0]) for r in self._regions]
+            self.regions = regions_of(self.steps)
+            together = [(r.launches[0][0], r.launches[-1][0]) for r in self.regions]
             offsets, size = plan(self.steps, lasting, pinned, together)
             self.arena = Arena(offsets, size)
             self.bound = Bound(self.arena.memory)
@@ -115,7 +115,7 @@ class Replay:
             else:
                 spans.append((start, len(bound.table.rows)))
                 self._leaders.append(step)
-        for region in self._regions:
+        for region in self.regions:
             launches, ahead = ([begins[i] + k for i, k in places] for places in (region.launches, region.ahead))
             bound.table.together(launches, region.parts, ahead)
         bound.table.ready()
@@ -186,15 +186,15 @@ class Replay:
     # ---- what it is
     def text(self) -> str:
         """A line a step: what it writes, what it does, what it reads, its settings, and the user's line; `py` where
-        Python runs. Values are named by their memory: %3 may be written again."""
+        Python runs, `||` in a region. Values are named by their memory: %3 may be written again."""
         rows = []
-        for step in self.steps:
+        shared = {i for region in self.regions for i, _ in region.launches}
+        for i, step in enumerate(self.steps):
             writes = ", ".join(map(_named, dict.fromkeys(step.writes())))
             reads = ", ".join([*map(_named, dict.fromkeys(step.reads())), *_settings(step)])
             made = f"{writes} = " if writes else ""
-            rows.append(
-                (f"{'py' if by_python(step) else '  '} {made}{step.name}({reads})", os.path.basename(step.line))
-            )
+            mark = "py" if by_python(step) else "||" if i in shared else "  "
+            rows.append((f"{mark} {made}{step.name}({reads})", os.path.basename(step.line)))
         width = min(100, max((len(text) for text, _ in rows), default=0))
         return "\n".join(f"{text:{width}}  # {line}" for text, line in rows)
 
@@ -207,7 +207,7 @@ class Replay:
             "value_bytes": values,
             "steps": len(self.steps),
             "launches": len(self.bound.table.rows),
-            "regions": [len(region.launches) for region in self._regions],
+            "regions": [len(region.launches) for region in self.regions],
             "graphs": 0 if self._graphs is None else self._graphs.count,
             "native": sum(not by_python(step) for step in self.steps),
             "python": dict(python.most_common()),

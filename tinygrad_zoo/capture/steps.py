@@ -73,6 +73,11 @@ class Step:
     line: str
     lasting = False  # has effects beside its values
 
+    @property
+    def parts(self) -> int:
+        """For how many threads its largest launch is, as far as that was recorded."""
+        return 1
+
     def reads(self) -> Iterator[Ref]:
         raise NotImplementedError
 
@@ -108,6 +113,10 @@ class OfCall(Step):
 
     def __init__(self, call: Call) -> None:
         self.call, self.name, self.line = call, str(call.op), call.line
+
+    @property
+    def parts(self) -> int:
+        return max((launch.parts for launch in self.call.launches), default=1)
 
     def reads(self) -> Iterator[Ref]:
         return refs_in(self.call.inputs, self.call.settings)

@@ -7,7 +7,7 @@
                 out[i] = x[i] + x[i]
 
     parts = threads.parts(x.size)              # 1 where threads would cost more than they bring
-    double[x.dtype, parts](x, out, parts)
+    double[x.dtype](x, out, parts)
 
 A loop over parts stands last in a kernel. Its machine code is the same for one part and for several (`parts.py`); with
 one no thread is woken. Results depend on the call and on the number of threads that was set, never on what happens to
@@ -28,7 +28,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def enabled() -> bool:
     return choice == "on" and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
-class Kernel(dict[tuple[np.dtype[Any], int], Callable[..., Any]]):
-    """`kernel[dtype, parts]` is the machine code for arrays of `dtype`, compiled or loaded once.
+class Kernel(dict[np.dtype[Any], Callable[..., Any]]):
+    """`kernel[dtype]` is the machine code for arrays of `dtype`, compiled or loaded once.
 
     `signature` is Numba's, with T for the dtype; an array that is only read is `const T[:, :]`. `fast` allows LLVM what
     vectorizing a sum needs; without it every element goes through the same correctly rounded operations as in NumPy.
@@ -62,17 +62,20 @@ class Kernel(dict[tuple[np.dtype[Any], int], Callable[..., Any]]):
     def __init__(self, function: Callable[..., Any], signature: str, parallel: bool, fast: bool) -> None:
         self.function, self.signature, self.parallel, self.fast = function, signature, parallel, fast
         self.dtypes = dtypes_of(signature)
-        self._compiled: dict[np.dtype[Any], Callable[..., Any]] = {}
+        self.count = function.__code__.co_varnames.index("parts") if parallel else -1  # which argument it is
         KERNELS.append(self)
 
-    def __missing__(self, key: tuple[np.dtype[Any], int]) -> Callable[..., Any]:
-        dtype = key[0] if len(self.dtypes) > 1 else self.dtypes[0]
-        if dtype not in self._compiled:
-            self._compiled[dtype] = self._compile(dtype)
-        self[key] = self._compiled[dtype]
-        return self[key]
+    def __missing__(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
+        known = dtype if len(self.dtypes) > 1 else self.dtypes[0]
+        made = self[dtype] = dict.get(self, known) or self._compiled(known)
+        self[known] = made
+        return made
 
-    def _compile(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
+    def parts(self, arguments: Sequence[Any]) -> int:
+        """Into how many parts a call with these arguments is cut; 0 for a kernel that has none."""
+        return int(arguments[self.count]) if self.parallel else 0
+
+    def _compiled(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
         import numba
 
         function = self.function
@@ -99,7 +102,7 @@ def kernel(signature: str, *, parallel: bool = False, fast: bool = False) -> Cal
     ...     for i in range(x.size):
     ...         x[i] *= x.dtype.type(factor)
     >>> x = np.ones(2)
-    >>> scale[x.dtype, 1](x, 3.0)
+    >>> scale[x.dtype](x, 3.0)
     >>> x
     array([3., 3.])
     """
@@ -272,8 +275,8 @@ def _cache(function: Callable[..., Any], variant: str) -> Any:
 
 
 # ---- what `capture` sees
-def watch(seen: Callable[[Kernel, np.dtype[Any], int, tuple[Any, ...]], None] | None) -> None:
-    """Call `seen(kernel, dtype, parts, arguments)` in this thread before every launch from now on; None: no longer."""
+def watch(seen: Callable[[Kernel, np.dtype[Any], tuple[Any, ...]], None] | None) -> None:
+    """Call `seen(kernel, dtype, arguments)` in this thread before every launch from now on; None: no longer."""
     _watched.seen = seen
     if seen is None:
         if "__getitem__" in vars(Kernel):
@@ -294,16 +297,16 @@ class _Watched(threading.local):
 _watched = _Watched()
 
 
-def _seen(kernel: Kernel, key: tuple[np.dtype[Any], int]) -> Callable[..., Any]:
+def _seen(kernel: Kernel, dtype: np.dtype[Any]) -> Callable[..., Any]:
     seen, _watched.seen = _watched.seen, None  # what it looks up itself is no launch
-    compiled = dict.get(kernel, key) or kernel.__missing__(key)
+    compiled = dict.get(kernel, dtype) or kernel.__missing__(dtype)
     _watched.seen = seen
     if seen is None:
         return compiled
 
     def launch(*arguments: Any) -> Any:
         assert _watched.seen is not None
-        _watched.seen(kernel, *key, arguments)
+        _watched.seen(kernel, dtype, arguments)
         return compiled(*arguments)
 
     return launch

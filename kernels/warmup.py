@@ -16,13 +16,13 @@ from .jit import KERNELS, Kernel, Routine, cache_folder
 
 @functools.cache
 def variants() -> list[tuple[Kernel | Routine, Any]]:
-    """Every kernel with each of its keys, for each dtype that it depends on: `made[key]` compiles it."""
+    """Every kernel with each dtype that it depends on: `made[dtype]` compiles it."""
     folders = sorted(path.parent.name for path in Path(__file__).parent.glob("*/cpu.py"))
     for name in ("parts", *(f"{folder}.cpu" for folder in folders)):
         importlib.import_module(f"{__package__}.{name}")
     found: list[tuple[Kernel | Routine, Any]] = []
     for made in KERNELS:
-        found += [(made, dtype if isinstance(made, Routine) else (dtype, 1)) for dtype in made.dtypes]
+        found += [(made, dtype) for dtype in made.dtypes]
     return found
 
 

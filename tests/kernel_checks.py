@@ -42,7 +42,7 @@ def check_product(
     )
     added = places.read_only(places.array(whole_numbers(rng, n if bias else 0, dtype)))
     out = places.empty((m, n), dtype)
-    cpu.matmul[dtype, parts](a, b, added, out, cpu.product[dtype], cpu.panel[dtype], parts)
+    cpu.matmul[dtype](a, b, added, out, cpu.product[dtype], cpu.panel[dtype], parts)
     expected = np.matmul(a, b, dtype=np.float64) + (added if bias else 0)
     equal(out, expected, (m, n, k), str(dtype), layouts, bias, parts)
     places.check()
@@ -59,7 +59,7 @@ def check_batch(
         for shape, layout in zip([(count, m, k), (count, k, n)], layouts, strict=True)
     )
     out = places.empty((count, m, n), dtype)
-    cpu.batched[dtype, parts](a, b, out, cpu.product[dtype], cpu.panel[dtype], parts)
+    cpu.batched[dtype](a, b, out, cpu.product[dtype], cpu.panel[dtype], parts)
     equal(out, np.matmul(a, b, dtype=np.float64), (count, m, n, k), str(dtype), layouts, parts)
     places.check()
 
@@ -75,7 +75,7 @@ def check_weight_gradient(
         for shape, layout in zip([(n, m), (n, k)], layouts, strict=True)
     )
     gw, gb = places.empty((m, k), dtype), places.empty(m if sums else 0, dtype)
-    cpu.weight_gradient[dtype, parts](g, x, gw, gb, cpu.product[dtype], cpu.panel[dtype], parts)
+    cpu.weight_gradient[dtype](g, x, gw, gb, cpu.product[dtype], cpu.panel[dtype], parts)
     equal(gw, np.matmul(g.T, x, dtype=np.float64), (n, m, k), str(dtype), layouts, parts)
     if sums:
         equal(gb, g.sum(axis=0, dtype=np.float64), (n, m, k), str(dtype), layouts, parts)

@@ -117,7 +117,7 @@ class Use(Step):
     def emit(self, bound: Bound) -> None:
         arrays = bound.array(self.x), bound.array(self.out)
         given = (*arrays, self.count) if self.of.parallel else arrays
-        bound.table.launch(self.of, SINGLE, self.count if self.of.parallel else 1, given)
+        bound.table.launch(self.of, SINGLE, given)
 
 
 def values(count: int, size: int = 100, origin: str = "op") -> list[Block]:
@@ -210,7 +210,7 @@ def test_integers_end_a_region() -> None:
         def emit(self, bound: Bound) -> None:
             super().emit(bound)
             numbers = bound.memory[places].view(np.float32)
-            bound.table.launch(doubled, SINGLE, 2, (bound.array(self.x), numbers, 2))
+            bound.table.launch(doubled, SINGLE, (bound.array(self.x), numbers, 2))
 
     assert found(Makes(doubled, a, b), Use(doubled, b, c)) == [([0, 0, 1], [])]
     assert found(Makes(doubled, a, b), Placed(doubled, b, c)) == [([0, 0], [])]

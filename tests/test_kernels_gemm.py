@@ -77,7 +77,7 @@ def test_rounding_stays_below_its_bound_and_is_the_same_in_any_number_of_parts(d
         bias, found = rng.standard_normal(n).astype(dtype), []
         for count in (1, 2, 3):
             out = np.empty((m, n), dtype)
-            cpu.matmul[out.dtype, count](a, b, bias, out, cpu.product[out.dtype], cpu.panel[out.dtype], count)
+            cpu.matmul[out.dtype](a, b, bias, out, cpu.product[out.dtype], cpu.panel[out.dtype], count)
             found.append(out)
         assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
         wide = np.longdouble if dtype == "float64" else np.float64

@@ -59,9 +59,9 @@ def threaded(request: pytest.FixtureRequest) -> Iterator[bool]:
 def test_every_part_runs_once(count: int, threaded: bool) -> None:
     counts = np.zeros(count, np.int64)
     for time in range(1, 30):
-        tally[SINGLE, count](counts, count)
+        tally[SINGLE](counts, count)
         assert (counts == time).all()
-    ahead[SINGLE, count](counts, count, 5)
+    ahead[SINGLE](counts, count, 5)
     assert (counts == 39).all()
 
 
@@ -69,7 +69,7 @@ def test_one_part_alone(threaded: bool) -> None:
     counts = np.zeros(3, np.int64)
     for part, times in enumerate((1, 2, 0)):
         for _ in range(times):
-            tally[SINGLE, 3](counts, parts.one(part, 3))
+            tally[SINGLE](counts, parts.one(part, 3))
     assert counts.tolist() == [1, 2, 0]
 
 
@@ -77,9 +77,9 @@ def test_one_part_alone(threaded: bool) -> None:
 def test_a_part_that_fails_is_told(wrong: int, threaded: bool) -> None:
     counts = np.zeros(3, np.int64)
     with pytest.raises(MemoryError):
-        failing[SINGLE, 3](counts, wrong, 3)
+        failing[SINGLE](counts, wrong, 3)
     assert counts[wrong] == 0
-    failing[SINGLE, 3](counts, -1, 3)
+    failing[SINGLE](counts, -1, 3)
     assert (counts >= 1).all()
 
 
@@ -118,8 +118,8 @@ def test_products_have_the_bits_of_one_part(count: int, threaded: bool) -> None:
     addresses = cpu.product[SINGLE], cpu.panel[SINGLE]
     outs = [[np.zeros(shape, SINGLE) for shape in ((37, 129), (129, 70), (129,))] for _ in range(2)]
     for n, (y, gw, gb) in zip((1, count), outs, strict=True):
-        cpu.matmul[SINGLE, n](x, w.T, bias, y, *addresses, n)
-        cpu.weight_gradient[SINGLE, n](g, x, gw, gb, *addresses, n)
+        cpu.matmul[SINGLE](x, w.T, bias, y, *addresses, n)
+        cpu.weight_gradient[SINGLE](g, x, gw, gb, *addresses, n)
     for whole, found in zip(*outs, strict=True):
         assert whole.any() and whole.tobytes() == found.tobytes()
     np.testing.assert_allclose(outs[0][2], g.sum(axis=0), rtol=1e-5, atol=1e-5)
@@ -146,9 +146,9 @@ def test_a_region_stands_in_the_place_of_its_first_launch(threaded: bool) -> Non
     program, log, at, seen = machine.Program(), np.zeros(20, np.int64), np.zeros(1, np.int64), np.zeros(3, np.int64)
     for name in range(1, 10):
         if name in (3, 5, 7):
-            program.launch(note_part, SINGLE, 1, (log, at, seen, name, 1))
+            program.launch(note_part, SINGLE, (log, at, seen, name, 1))
         else:
-            program.launch(note, SINGLE, 1, (log, at, name))
+            program.launch(note, SINGLE, (log, at, name))
     program.together([2, 4, 6], 3, [5])
     program.ready()
     program.run(0, 9)
@@ -162,9 +162,9 @@ def test_a_region_stands_in_the_place_of_its_first_launch(threaded: bool) -> Non
 
 def test_a_launch_of_a_region_that_fails_is_told(threaded: bool) -> None:
     program, counts = machine.Program(), np.zeros(2, np.int64)
-    program.launch(failing, SINGLE, 2, (counts, 1, 2))
-    program.launch(tally, SINGLE, 2, (counts, 2))
-    program.launch(tally, SINGLE, 2, (counts, 2))
+    program.launch(failing, SINGLE, (counts, 1, 2))
+    program.launch(tally, SINGLE, (counts, 2))
+    program.launch(tally, SINGLE, (counts, 2))
     program.together([0, 1], 2, [])
     program.ready()
     for _ in range(2):
@@ -175,7 +175,7 @@ def test_a_launch_of_a_region_that_fails_is_told(threaded: bool) -> None:
 
 def test_a_launch_can_be_one_part_for_a_while() -> None:
     program, counts = machine.Program(), np.zeros(3, np.int64)
-    program.launch(tally, SINGLE, 3, (counts, 3))
+    program.launch(tally, SINGLE, (counts, 3))
     program.ready()
     program.one(0, 1, 3)
     program.run(0, 1)
@@ -188,7 +188,7 @@ def test_a_launch_can_be_one_part_for_a_while() -> None:
 def test_a_forked_child_does_the_parts_alone() -> None:
     program, counts = machine.Program(), np.zeros(4, np.int64)
     for _ in range(2):
-        program.launch(tally, SINGLE, 4, (counts, 4))
+        program.launch(tally, SINGLE, (counts, 4))
     program.together([0, 1], 4, [])
     program.ready()
     threads.parts(1e9)
@@ -200,7 +200,7 @@ def test_a_forked_child_does_the_parts_alone() -> None:
     if child == 0:
         for _ in range(5):
             program.run(0, 2)
-        tally[SINGLE, 4](counts, 4)
+        tally[SINGLE](counts, 4)
         os._exit(0 if counts.tolist() == [13] * 4 else 1)
     assert os.waitpid(child, 0)[1] == 0
     program.run(0, 2)

@@ -71,7 +71,7 @@ def attention(
     block_q, block_k = min(block_q, queries), -(-min(block_k, keys) // panel) * panel
     work = batch * heads * queries * keys * (columns + values) * (1 if causal else 2)
     parts = min(threads.parts(work / _FLOPS[dtype.itemsize]), batch * heads * -(-queries // block_q))
-    cpu.attention[dtype, parts](
+    cpu.attention[dtype](
         q, k, v, _flags(hidden), out, normalizers, dtype.type(scale), causal, block_q, block_k, cpu.pack[dtype],
         cpu.attend[dtype], module(gemm.__name__).panel[dtype], parts,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def attention_pulled(
     panel = vector * cpu.WIDEST if columns > 2 * vector else -(-columns // vector) * vector
     gq = np.empty((shares, batch, heads, queries, -(-columns // panel) * panel), dtype)
     gk, gv = _like(k, columns), _like(v, values)
-    cpu.attention_pulled[dtype, parts](
+    cpu.attention_pulled[dtype](
         q, k, v, _flags(hidden), out, normalizers, g, gq, gk, gv, dtype.type(scale), causal, block_q, block_k,
         cpu.pack[dtype], cpu.pull[dtype], module(gemm.__name__).panel[dtype], parts,
     )  # fmt: skip

@@ -37,7 +37,7 @@ def channels_last(x: Array) -> Array:
     out = np.empty(last.shape, x.dtype)
     n, c = x.shape[:2]
     parts = threads.parts(x.size * _MOVED)
-    layout.channels_last[x.dtype, parts](x.reshape(n, c, -1), out.reshape(n, -1, c), parts)
+    layout.channels_last[x.dtype](x.reshape(n, c, -1), out.reshape(n, -1, c), parts)
     return out
 
 
@@ -79,7 +79,7 @@ def _correlate(
     if groups == k == x.shape[4] and c == 1:
         kernels = np.ascontiguousarray(weight[(slice(None), 0, *np.ix_(*index))].reshape(k, -1).T)
         parts = threads.parts(y.size * len(kernels) / _LANEWISE)
-        depthwise.correlate[dtype, parts](
+        depthwise.correlate[dtype](
             x, kernels, np.zeros(k, dtype) if bias is None else np.ascontiguousarray(bias), y, geometry, *table, parts
         )
         return
@@ -89,12 +89,12 @@ def _correlate(
     wide = panel_columns(made, size)
     packed = np.empty((groups, len(spread) * summed * wide), dtype)
     strides = (c * count, count) if transposed else (count, c * count)
-    direct.pack[dtype, 1](np.ascontiguousarray(weight).reshape(-1), spread, groups, summed, made, *strides, packed)
+    direct.pack[dtype](np.ascontiguousarray(weight).reshape(-1), spread, groups, summed, made, *strides, packed)
     begin = np.zeros((groups, wide), dtype)
     if bias is not None:
         begin[:, :made] = bias.reshape(groups, made)
     parts = threads.parts(2 * y.size * len(spread) * summed / _GFLOPS)
-    direct.correlate[dtype, parts](x, packed, begin, y, geometry, *table, panel[dtype], parts)
+    direct.correlate[dtype](x, packed, begin, y, geometry, *table, panel[dtype], parts)
 
 
 def _is_product(weight: Array, padding: Pairs, plain: bool) -> bool:
@@ -143,9 +143,9 @@ def _winograd(x: Array, weight: Array, bias: Array | None, y: Array, before: Any
     kernels = np.empty((36, channels * wide), dtype)
     strides = (made * 9, 9) if transposed else (9, channels * 9)
     flat = np.ascontiguousarray(weight).reshape(-1)
-    winograd.transform_kernel[dtype, 1](flat, channels, made, *strides, transposed, kernels)
+    winograd.transform_kernel[dtype](flat, channels, made, *strides, transposed, kernels)
     parts = threads.parts(2 * y.size * channels * 9 / (2 * _GFLOPS))
-    winograd.correlate[dtype, parts](
+    winograd.correlate[dtype](
         x[:, 0], kernels, _ZERO if bias is None else np.ascontiguousarray(bias), y[:, 0], *before,
         _winograd_tiles(channels, wide), wide, panel[dtype], parts,
     )  # fmt: skip
@@ -246,10 +246,8 @@ def convolve_weight(
         parts = threads.parts(2 * g.size * c * 9 / (2 * _GFLOPS))
         sums, gw = np.empty((parts, 36, c, wide), dtype), np.empty((3, 3, c, wide), dtype)
         before = [b for b, _ in padding]
-        winograd.weight_gradient[dtype, parts](
-            x[:, 0], g[:, 0], sums, *before, _winograd_tiles(c, wide), panel[dtype], parts
-        )
-        winograd.transform_gradient[dtype, 1](sums, gw)
+        winograd.weight_gradient[dtype](x[:, 0], g[:, 0], sums, *before, _winograd_tiles(c, wide), panel[dtype], parts)
+        winograd.transform_gradient[dtype](sums, gw)
         return gw[..., :k].transpose(3, 2, 0, 1)
     sizes, apart = _lifted(kernel, axes, 1), _lifted(dilation, axes, 1)
     steps, before = _lifted(stride, axes, 1), [b for b, _ in _lifted(padding, axes, (0, 0))]
@@ -263,11 +261,11 @@ def convolve_weight(
     if groups == k == c:
         parts = threads.parts(g.size * math.prod(sizes) / _LANEWISE)
         per_tap = np.empty((parts, math.prod(sizes), c), dtype)
-        depthwise.weight_gradient[dtype, parts](x, g, per_tap, geometry, *taps, parts)
+        depthwise.weight_gradient[dtype](x, g, per_tap, geometry, *taps, parts)
         return shares.added(per_tap).T.reshape(k, 1, *kernel)
     parts = threads.parts(2 * g.size * math.prod(sizes) * c // groups / _GFLOPS)
     out = np.empty((parts, groups, math.prod(sizes) * c // groups, panel_columns(made, size)), dtype)
-    direct.weight_gradient[dtype, parts](x, g, out, geometry, *taps, panel[dtype], parts)
+    direct.weight_gradient[dtype](x, g, out, geometry, *taps, panel[dtype], parts)
     total = shares.added(out)  # (groups, taps · channels, columns)
     gw = total[:, :, :made].reshape(groups, math.prod(sizes), c // groups, made).transpose(0, 3, 2, 1)
     return gw.reshape(k, c // groups, *kernel)

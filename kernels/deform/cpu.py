@@ -52,15 +52,13 @@ def convolve(x: Array, offset: Array, weight: Array, bias: Array | None, mask: A
     wide = panel_columns(c.made, size)
     packed, start = np.empty((c.groups, c.depth * wide), dtype), np.zeros((c.groups, wide), dtype)
     taps = np.arange(c.taps, dtype=np.int64)
-    direct.pack[dtype, 1](
-        c.weight.reshape(-1), taps, c.groups, c.per_group, c.made, c.taps, c.per_group * c.taps, packed
-    )
+    direct.pack[dtype](c.weight.reshape(-1), taps, c.groups, c.per_group, c.made, c.taps, c.per_group * c.taps, packed)
     if bias is not None:
         start[:, : c.made] = bias.reshape(c.groups, c.made)
     y = np.empty((len(x), c.count, weight.shape[0]), dtype)
     parts = threads.parts(c.work)
     zeros, addresses = np.zeros(x.shape[1], dtype), (tiles.fill[dtype], tiles.multiply[dtype], panel[dtype])
-    tiles.forward[dtype, parts](c.x, c.offset, c.mask, packed, start, y, zeros, c.layout, *addresses, parts)
+    tiles.forward[dtype](c.x, c.offset, c.mask, packed, start, y, zeros, c.layout, *addresses, parts)
     return y.reshape(len(x), *c.places, -1).transpose(0, 3, 1, 2)
 
 
@@ -71,9 +69,7 @@ def convolve_pulled(
     size, dtype, kernel = x.itemsize, x.dtype, weight.shape[2:]
     by_tap = c.weight.reshape(c.groups, c.made, c.per_group, c.taps).transpose(0, 1, 3, 2)
     turned = np.empty((c.groups, c.made * panel_columns(c.depth, size)), dtype)
-    direct.pack[dtype, 1](
-        np.ascontiguousarray(by_tap).reshape(-1), _FIRST, c.groups, c.made, c.depth, c.depth, 1, turned
-    )
+    direct.pack[dtype](np.ascontiguousarray(by_tap).reshape(-1), _FIRST, c.groups, c.made, c.depth, c.depth, 1, turned)
     parts = min(threads.parts(3 * c.work), len(x))
     gx, go, gm = np.zeros(c.x.shape, dtype), np.zeros(c.offset.shape, dtype), np.zeros(c.mask.shape, dtype)
     gw = np.zeros((parts, c.groups, c.depth, panel_columns(c.made, size)), dtype)
@@ -81,7 +77,7 @@ def convolve_pulled(
     zeros = np.zeros((parts, max(x.shape[1], panel_columns(c.depth, size)) + x.shape[1]), dtype)
     addresses = tiles.fill[dtype], tiles.spread[dtype], tiles.multiply[dtype], panel[dtype]
     gradients = gx, go, gm, gw
-    tiles.backward[dtype, parts](c.x, c.offset, c.mask, turned, last, *gradients, zeros, c.layout, *addresses, parts)
+    tiles.backward[dtype](c.x, c.offset, c.mask, turned, last, *gradients, zeros, c.layout, *addresses, parts)
     total = shares.added(gw)
     by_tap = total[:, :, : c.made].reshape(c.groups, c.taps, c.per_group, c.made).transpose(0, 3, 2, 1)
     return (

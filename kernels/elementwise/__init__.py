@@ -32,7 +32,7 @@ def value(name: str, x: Any, a: float = 0.0, b: float = 0.0) -> Array | None:
     else:
         out = np.empty_like(x := _compact(x))
     parts = threads.parts(x.nbytes * cpu.TIMES[name])
-    cpu.VALUES[name][x.dtype, parts](x.ravel("K"), out.ravel("K"), a, b, parts)
+    cpu.VALUES[name][x.dtype](x.ravel("K"), out.ravel("K"), a, b, parts)
     return out
 
 
@@ -52,7 +52,7 @@ def pulled(name: str, g: Array, x: Any, a: float = 0.0, b: float = 0.0) -> Array
         gx = np.empty_like(x := _compact(x))
         g = _like(g, x)
     parts = threads.parts(x.nbytes * cpu.TIMES[name])
-    cpu.PULLED[name][x.dtype, parts](g.ravel("K"), x.ravel("K"), gx.ravel("K"), a, b, parts)
+    cpu.PULLED[name][x.dtype](g.ravel("K"), x.ravel("K"), gx.ravel("K"), a, b, parts)
     return gx
 
 
@@ -69,7 +69,7 @@ def biased(name: str, x: Any, bias: Any, a: float = 0.0, b: float = 0.0) -> Arra
     out = np.empty(x.shape, x.dtype)
     parts = threads.parts(x.nbytes * cpu.TIMES[name])
     rows = (len(bias) and x.size // len(bias), len(bias))
-    cpu.BIASED[name][x.dtype, parts](_plain(x).reshape(rows), _plain(bias), out.reshape(rows), a, b, parts)
+    cpu.BIASED[name][x.dtype](_plain(x).reshape(rows), _plain(bias), out.reshape(rows), a, b, parts)
     return out
 
 
@@ -91,7 +91,7 @@ def biased_pulled(name: str, g: Array, x: Any, bias: Any, a: float = 0.0, b: flo
     parts = min(threads.parts(nanoseconds), cut)
     sums = np.empty((cut, len(bias)), x.dtype)
     g = _plain(g).astype(x.dtype, copy=False)
-    cpu.BIASED_PULLED[name][x.dtype, parts](
+    cpu.BIASED_PULLED[name][x.dtype](
         g.reshape(rows), _plain(x).reshape(rows), _plain(bias), gx.reshape(rows), sums, a, b, parts
     )
     return gx, shares.added(sums)

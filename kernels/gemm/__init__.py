@@ -75,7 +75,7 @@ def _flat(cpu: Any, x: Array, y: Array, bias: Array) -> Array:
         return _thin(cpu, x, y)
     out = np.empty((n, m), _SINGLE)
     parts = threads.parts(2 * n * k * m / _FLOPS)
-    cpu.matmul[_SINGLE, parts](x, y, bias, out, cpu.product[_SINGLE], cpu.panel[_SINGLE], parts)
+    cpu.matmul[_SINGLE](x, y, bias, out, cpu.product[_SINGLE], cpu.panel[_SINGLE], parts)
     return out
 
 
@@ -83,10 +83,10 @@ def _thin(cpu: Any, x: Array, y: Array) -> Array:
     """x @ y for one or two columns."""
     if x.flags.c_contiguous:
         out = np.empty((len(x), y.shape[1]), _SINGLE)
-        cpu.thin[_SINGLE, 1](x, np.ascontiguousarray(y.T), out)
+        cpu.thin[_SINGLE](x, np.ascontiguousarray(y.T), out)
         return out
     across = np.empty((y.shape[1], len(x)), _SINGLE)
-    cpu.thin_transposed[_SINGLE, 1](x.T, y, across)
+    cpu.thin_transposed[_SINGLE](x.T, y, across)
     return np.ascontiguousarray(across.T)
 
 
@@ -97,7 +97,7 @@ def _batched(cpu: Any, a: Array, b: Array, lead: tuple[int, ...]) -> Array:
     a, b = (np.broadcast_to(z, lead + z.shape[-2:]).reshape(count, *z.shape[-2:]) for z in (a, b))
     out = np.empty((count, a.shape[1], b.shape[2]), _SINGLE)
     parts = min(threads.parts(2 * out.size * a.shape[2] / _FLOPS), max(count, 1))
-    cpu.batched[_SINGLE, parts](a, b, out, cpu.product[_SINGLE], cpu.panel[_SINGLE], parts)
+    cpu.batched[_SINGLE](a, b, out, cpu.product[_SINGLE], cpu.panel[_SINGLE], parts)
     return out
 
 
@@ -125,5 +125,5 @@ def weight_gradient(g: Array, x: Array, sums: bool) -> tuple[Array, Array | None
     out = np.empty((g.shape[1], x.shape[1]), _SINGLE)
     gb = np.empty(g.shape[1] if sums else 0, _SINGLE)
     parts = threads.parts(2 * out.size * len(g) / _FLOPS)
-    cpu.weight_gradient[_SINGLE, parts](g, x, out, gb, cpu.product[_SINGLE], cpu.panel[_SINGLE], parts)
+    cpu.weight_gradient[_SINGLE](g, x, out, gb, cpu.product[_SINGLE], cpu.panel[_SINGLE], parts)
     return out, gb if sums else None

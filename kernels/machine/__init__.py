@@ -50,9 +50,9 @@ class Program:
         self.failed = np.zeros(2, np.int64)
         self._failed = self.failed.ctypes.data
 
-    def launch(self, kernel: Kernel, dtype: Any, parts: int, arguments: tuple[Any, ...]) -> int:
-        """Append a launch of `kernel[dtype, parts](*arguments)`; returns its number."""
-        compiled: Any = kernel[np.dtype(dtype), parts]
+    def launch(self, kernel: Kernel, dtype: Any, arguments: tuple[Any, ...]) -> int:
+        """Append a launch of `kernel[dtype](*arguments)`; returns its number."""
+        compiled: Any = kernel[np.dtype(dtype)]
         (found,) = compiled.overloads.values()
         kind, address = _function(found)
         words: list[Any] = []
@@ -60,10 +60,8 @@ class Program:
         for value, numba_type in zip(arguments, found.fndesc.argtypes, strict=True):
             places.append(len(words))
             words += _words(value, numba_type)
-        names = kernel.function.__code__.co_varnames
-        count = names.index("parts") if kernel.parallel else None
-        self.parts.append(0 if count is None else int(arguments[count]))
-        self._counts.append(-1 if count is None else places[count])
+        self.parts.append(kernel.parts(arguments))
+        self._counts.append(places[kernel.count] if kernel.parallel else -1)
         self.keep.append((compiled, arguments))
         self.places.append(places)
         self.rows.append((kind, address, words))
@@ -95,7 +93,7 @@ class Program:
         """Write the table down: no launch can be added any more."""
         count = len(self.rows)
         regions = [
-            self.launch(machine().together, np.float32, parts, (0, len(launches), parts))
+            self.launch(machine().together, np.float32, (0, len(launches), parts))
             for launches, _, parts in self._together
         ]
         _make({kind for kind, _, _ in self.rows})
@@ -130,7 +128,7 @@ class Program:
             self._at.append(len(kept))
         self.table = np.ascontiguousarray(whole[kept]) if kept else whole
         self._run: Any = (
-            machine().run[np.dtype(np.float32), 1] if self.rows else None
+            machine().run[np.dtype(np.float32)] if self.rows else None
         )  # where kernels are off there is none
         self._base = self.table.ctypes.data
 

@@ -34,7 +34,7 @@ def rows(x: Any, weight: Any, bias: Any, width: int, eps: float, *, centred: boo
     shape, dtype = (x.size // width, width), x.dtype
     out, statistics = np.empty(x.shape, dtype), np.empty((2, shape[0]), dtype)
     parts = threads.parts(x.nbytes * cpu.TIMES["rows"])
-    cpu.rows[dtype, parts](
+    cpu.rows[dtype](
         _plain(x, shape), _each(weight, width, 1, dtype), _each(bias, width, 0, dtype), out.reshape(shape), statistics,
         eps, centred, parts,
     )  # fmt: skip
@@ -57,7 +57,7 @@ def rows_pulled(g: Array, x: Any, weight: Any, statistics: Array, width: int, *,
     cut = shares.count(shape[0], nanoseconds)
     parts = min(threads.parts(nanoseconds), cut)
     gx, sums = np.empty(x.shape, dtype), np.empty((cut, 2, width), dtype)
-    cpu.rows_pulled[dtype, parts](
+    cpu.rows_pulled[dtype](
         _plain(g, shape), _plain(x, shape), _each(weight, width, 1, dtype), statistics.reshape(2, -1),
         gx.reshape(shape), sums, centred, parts,
     )  # fmt: skip
@@ -83,10 +83,10 @@ def groups(x: Any, weight: Any, bias: Any, count: int, eps: float) -> Any:
     last = _channels_last(x)
     if last is None:
         out, shape = np.empty(x.shape, dtype), (n * count, channels // count, x.size // (n * channels))
-        cpu.groups[dtype, parts](_plain(x, shape), *affine, out.reshape(shape), statistics, eps, parts)
+        cpu.groups[dtype](_plain(x, shape), *affine, out.reshape(shape), statistics, eps, parts)
         return out, statistics
     out, shape = np.empty(last.shape, dtype), (n, x.size // (n * channels), channels)
-    cpu.groups_last[dtype, parts](last.reshape(shape), *affine, out.reshape(shape), statistics, eps, parts)
+    cpu.groups_last[dtype](last.reshape(shape), *affine, out.reshape(shape), statistics, eps, parts)
     return np.moveaxis(out, -1, 1), statistics
 
 
@@ -108,12 +108,10 @@ def groups_pulled(g: Array, x: Any, weight: Any, statistics: Array, count: int) 
     last = _channels_last(x)
     if last is None:
         gx, shape = np.empty(x.shape, dtype), (n * count, channels // count, x.size // (n * channels))
-        cpu.groups_pulled[dtype, parts](
-            _plain(g, shape), _plain(x, shape), weight, statistics, gx.reshape(shape), sums, parts
-        )
+        cpu.groups_pulled[dtype](_plain(g, shape), _plain(x, shape), weight, statistics, gx.reshape(shape), sums, parts)
     else:
         made, shape = np.empty(last.shape, dtype), (n, x.size // (n * channels), channels)
-        cpu.groups_last_pulled[dtype, parts](
+        cpu.groups_last_pulled[dtype](
             _plain(np.moveaxis(g, 1, -1), shape), last.reshape(shape), weight, statistics, made.reshape(shape), sums,
             parts,
         )  # fmt: skip
@@ -142,7 +140,7 @@ def batch(x: Any, weight: Any, bias: Any, eps: float, fixed: Array | None = None
         shape = (x.shape[0], channels, x.size // (x.shape[0] * channels))
         out = np.empty(x.shape, dtype)
         parts = min(threads.parts(x.nbytes * cpu.TIMES["planes"]), channels)
-        cpu.planes[dtype, parts](
+        cpu.planes[dtype](
             _plain(x, shape), *affine, out.reshape(shape), statistics, variance, eps, fixed is not None, parts
         )
         return out, statistics, variance
@@ -150,8 +148,8 @@ def batch(x: Any, weight: Any, bias: Any, eps: float, fixed: Array | None = None
     parts = threads.parts(x.nbytes * cpu.TIMES["columns"])
     out, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
     if fixed is None:
-        cpu.columns_measured[dtype, parts](table, found, parts)
-    cpu.columns[dtype, parts](table, *affine, out, statistics, variance, found, eps, fixed is not None, parts)
+        cpu.columns_measured[dtype](table, found, parts)
+    cpu.columns[dtype](table, *affine, out, statistics, variance, found, eps, fixed is not None, parts)
     return np.moveaxis(out.reshape(last.shape), -1, 1), statistics, variance
 
 
@@ -179,7 +177,7 @@ def batch_pulled(
         shape = (x.shape[0], channels, x.size // (x.shape[0] * channels))
         gx = np.empty(x.shape, dtype)
         parts = min(threads.parts(x.nbytes * cpu.TIMES["planes_pulled"]), channels)
-        cpu.planes_pulled[dtype, parts](
+        cpu.planes_pulled[dtype](
             _plain(g, shape), _plain(x, shape), weight, statistics, moved, gx.reshape(shape), sums, fixed, parts
         )
         return gx, *sums
@@ -187,8 +185,8 @@ def batch_pulled(
     parts = threads.parts(x.nbytes * cpu.TIMES["columns_pulled"])
     gx, found = np.empty(table.shape, dtype), np.empty((parts, 2, table.shape[1]))
     g = _plain(np.moveaxis(g, 1, -1), table.shape)
-    cpu.columns_added[dtype, parts](g, table, statistics, found, parts)
-    cpu.columns_pulled[dtype, parts](g, table, weight, statistics, moved, gx, sums, found, fixed, parts)
+    cpu.columns_added[dtype](g, table, statistics, found, parts)
+    cpu.columns_pulled[dtype](g, table, weight, statistics, moved, gx, sums, found, fixed, parts)
     return np.moveaxis(gx.reshape(last.shape), -1, 1), *sums
 
 

@@ -193,7 +193,7 @@ def norm(g: Pieces) -> float:
     """
     cpu = module(__name__)
     parts, sums = threads.parts(g.size * cpu.TIMES["squares"]), np.empty(-(-g.size // cpu.BLOCK))
-    cpu.squares[g.dtype, parts](np.empty(0, g.dtype), g.addresses, g.bounds, sums, parts)
+    cpu.squares[g.dtype](np.empty(0, g.dtype), g.addresses, g.bounds, sums, parts)
     return math.sqrt(sums.sum())
 
 
@@ -201,7 +201,7 @@ def scale(g: Pieces, factor: float) -> None:
     """g ← factor · g, where the pieces lie."""
     cpu = module(__name__)
     parts = threads.parts(g.size * cpu.TIMES["scale"])
-    cpu.scale[g.dtype, parts](np.empty(0, g.dtype), g.addresses, g.bounds, parts, factor)
+    cpu.scale[g.dtype](np.empty(0, g.dtype), g.addresses, g.bounds, parts, factor)
 
 
 def _run(name: str, g: Array | Pieces, written: tuple[Any, ...], *scalars: float) -> bool:
@@ -221,17 +221,17 @@ def _run(name: str, g: Array | Pieces, written: tuple[Any, ...], *scalars: float
     if (taken := _taken.by) is not None:
         taken(name, written, table, scalars)
         return True
-    kernel, parts, arguments = launch(name, written, table)
-    kernel[p.dtype, parts](*arguments, *scalars)
+    kernel, arguments = launch(name, written, table)
+    kernel[p.dtype](*arguments, *scalars)
     return True
 
 
-def launch(name: str, written: tuple[Any, ...], table: Pieces) -> tuple[Any, int, tuple[Any, ...]]:
-    """The kernel called `name`, its number of parts, and its arguments before the scalars."""
+def launch(name: str, written: tuple[Any, ...], table: Pieces) -> tuple[Any, tuple[Any, ...]]:
+    """The kernel called `name`, and its arguments before the scalars."""
     p, cpu = written[0], module(__name__)
     parts = threads.parts(p.size * cpu.TIMES[name])
     arrays = [p[:0] if x is None else x for x in written]
-    return getattr(cpu, name), parts, (*arrays, table.addresses, table.bounds, parts)
+    return getattr(cpu, name), (*arrays, table.addresses, table.bounds, parts)
 
 
 class _Taken(threading.local):

@@ -43,5 +43,5 @@ def pieces(arrays: Sequence[Any], bounds: Any) -> Pieces | None:
         return None
     dtype = arrays[0].dtype
     objects, addresses = np.array([*map(id, arrays)], np.int64), np.zeros(len(arrays), np.int64)
-    cpu.locate[dtype, 1](objects, id(np.ndarray), id(dtype), bounds, addresses)
+    cpu.locate[dtype](objects, id(np.ndarray), id(dtype), bounds, addresses)
     return Pieces(arrays, addresses, bounds) if addresses[-1] else None

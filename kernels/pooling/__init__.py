@@ -49,7 +49,7 @@ def maxima(x: Array, axes: tuple[Windows, ...]) -> tuple[Array, Array]:
             int(axes[0].counts.max()) if len(axes) == 3 else 1,
         )
         parts = threads.parts((x.size + out.size) * _COMPARED)
-        cpu.maxima[x.dtype, parts](
+        cpu.maxima[x.dtype](
             source, target, images.rows(at, inner), first, offset, steps, np.array(sizes), cpu.share[x.dtype], parts
         )
     return out, at
@@ -93,7 +93,7 @@ def gather(x: Array, index: Array) -> Array:
     if out.size:
         parts = threads.parts(out.size * _WRITTEN)
         at = images.planes(_counted(index), inner)
-        cpu.gather[x.dtype, parts](images.planes(x, inner), at, images.planes(out, inner), parts)
+        cpu.gather[x.dtype](images.planes(x, inner), at, images.planes(out, inner), parts)
     return out
 
 
@@ -113,7 +113,7 @@ def scatter(x: Array, index: Array, size: tuple[int, ...], *, add: bool = True) 
     if out.size:
         at = images.planes(_counted(index), inner)
         parts = min(threads.parts(out.size * _COMPARED + x.size * _WRITTEN), len(at))
-        cpu.scatter[x.dtype, parts](images.planes(x, inner), at, images.planes(out, inner), add, parts)
+        cpu.scatter[x.dtype](images.planes(x, inner), at, images.planes(out, inner), add, parts)
     return out
 
 

@@ -56,5 +56,5 @@ def dropout(x: Array, key: Array, p: float) -> Array | None:
         return None
     x, out = np.ascontiguousarray(x), np.empty(x.shape, x.dtype)
     parts = threads.parts(x.size * cpu.TIMES["dropout"])
-    cpu.dropout[x.dtype, parts](x.reshape(-1), *key.tolist(), threshold, scale, out.reshape(-1), parts)
+    cpu.dropout[x.dtype](x.reshape(-1), *key.tolist(), threshold, scale, out.reshape(-1), parts)
     return out

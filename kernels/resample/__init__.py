@@ -46,7 +46,7 @@ def weigh(x: Array, axes: tuple[Windows, ...]) -> Array:
     sizes = *source.shape[1:], *target.shape[1:], inner, length, group, longest, math.prod(target.shape[:3])
     room = cpu.room(x.itemsize, source.shape[3], places[-1], group, longest)
     parts = threads.parts((x.size + 2 * out.size) * _MOVED)
-    cpu.weigh[x.dtype, parts](
+    cpu.weigh[x.dtype](
         source, target, first, offset, weight, at, shares, np.array(sizes), room, cpu.share[x.dtype], parts
     )
     return out
@@ -89,7 +89,7 @@ def sample(x: Array, grid: Array, mode: str, padding: str, corners: bool) -> Arr
         count = math.prod(places)
         parts = threads.parts(out.size * _MOVED * 4 ** len(size) ** 0.5 + n * count * 20)
         geometry = np.array([*(1,) * (3 - len(size)), *size, _NUMBER[mode], _NUMBER[padding], corners])
-        cpu.sample[x.dtype, parts](
+        cpu.sample[x.dtype](
             images.planes(_channels_last(x, cpu), c), images.in_order(grid).reshape(n, count, len(size)),
             out.reshape(n, count, c), geometry, cpu.point[x.dtype], cpu.short[x.dtype], parts,
         )  # fmt: skip
@@ -120,7 +120,7 @@ def sample_pulled(
     if g.size:
         parts = min(threads.parts(g.size * _MOVED * 8 ** len(size) ** 0.5 + n * count * 40), n)
         geometry = np.array([*(1,) * (3 - len(size)), *size, _NUMBER[mode], _NUMBER[padding], corners])
-        cpu.sample_pulled[x.dtype, parts](
+        cpu.sample_pulled[x.dtype](
             images.planes(_channels_last(g, cpu), c), images.planes(_channels_last(x, cpu), c),
             images.in_order(grid).reshape(n, count, len(size)), gx.reshape(n, math.prod(size), c),
             ggrid.reshape(n, count, len(size)), geometry, cpu.point[x.dtype], bool(needs[0]), parts,
@@ -151,5 +151,5 @@ def _channels_last(x: Array, cpu: Any) -> Array:
         return x
     out = np.empty((n, *size, c), x.dtype)
     parts = threads.parts(x.size * _MOVED)
-    cpu.channels_last[x.dtype, parts](x.reshape(n, c, math.prod(size)), out.reshape(n, math.prod(size), c), parts)
+    cpu.channels_last[x.dtype](x.reshape(n, c, math.prod(size)), out.reshape(n, math.prod(size), c), parts)
     return out.transpose(0, out.ndim - 1, *range(1, out.ndim - 1))

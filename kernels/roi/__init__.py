@@ -35,7 +35,7 @@ def largest(x: Array, boxes: Array, size: tuple[int, int], scale: float) -> Any:
     last, shape = _last(x), (len(boxes), *size, x.shape[1])
     out, place = np.empty(shape, x.dtype), np.empty(shape, np.int64)
     parts = threads.parts(_pixels(x, boxes, scale) * x.shape[1] / _APART)
-    cpu.largest[x.dtype, parts](last, boxes, out, place, scale, parts)
+    cpu.largest[x.dtype](last, boxes, out, place, scale, parts)
     return _first(out), _first(place)
 
 
@@ -54,7 +54,7 @@ def largest_pulled(g: Array, boxes: Array, place: Array, shape: tuple[int, ...])
     parts = min(threads.parts(g.size / _APART), max(channels, 1))
     bins = g.shape[2] * g.shape[3]
     by_channel = np.ascontiguousarray(place.transpose(0, 2, 3, 1)).reshape(len(boxes), bins, channels)
-    cpu.largest_pulled[g.dtype, parts](
+    cpu.largest_pulled[g.dtype](
         _last(g).reshape(by_channel.shape), boxes, by_channel, gx.reshape(n, height * width, channels), parts
     )
     return _first(gx)
@@ -82,7 +82,7 @@ def pooled(
     out = np.empty((len(boxes), *size, made), x.dtype)
     parts = min(threads.parts(_work(x, boxes, out, spatial_scale, sampling_ratio)), max(len(boxes), 1))
     how = spatial_scale, sampling_ratio, gamma, int(aligned), int(sensitive)
-    cpu.pooled[x.dtype, parts](_last(x), boxes, _moves(offset, x.dtype), out, *how, parts)
+    cpu.pooled[x.dtype](_last(x), boxes, _moves(offset, x.dtype), out, *how, parts)
     return _first(out)
 
 
@@ -108,7 +108,7 @@ def pooled_pulled(
     parts = min(threads.parts(2 * _work(x, boxes, g, spatial_scale, sampling_ratio)), max(g.shape[1], 1))
     gx, gm = np.zeros((n, height, width, channels), x.dtype), np.zeros((parts, *moves.shape), x.dtype)
     how = spatial_scale, sampling_ratio, gamma, int(aligned), int(sensitive)
-    cpu.pooled_pulled[x.dtype, parts](_last(g), _last(x), boxes, moves, gx, gm, *how, parts)
+    cpu.pooled_pulled[x.dtype](_last(g), _last(x), boxes, moves, gx, gm, *how, parts)
     return _first(gx), None if offset is None else gm.sum(axis=0).reshape(offset.shape)
 
 
@@ -126,7 +126,7 @@ def averaged(x: Array, boxes: Array, size: tuple[int, int], edges: Any) -> Any:
     out = np.empty((len(boxes), x.shape[1] // (size[0] * size[1]), *size), x.dtype)
     image, *limits = _whole(boxes, edges)
     parts = threads.parts(out.size * 20.0 / _APART)
-    cpu.averaged[x.dtype, parts](x, image, *limits, out, parts)
+    cpu.averaged[x.dtype](x, image, *limits, out, parts)
     return out
 
 
@@ -144,7 +144,7 @@ def averaged_pulled(g: Array, x: Array, boxes: Array, edges: Any) -> Any:
     gx = np.zeros(x.shape, x.dtype)
     image, *limits = _whole(boxes, edges)
     parts = min(threads.parts(g.size * 20.0 / _APART), max(g.shape[1], 1))
-    cpu.averaged_pulled[x.dtype, parts](g, image, *limits, gx, parts)
+    cpu.averaged_pulled[x.dtype](g, image, *limits, gx, parts)
     return gx
 
 
@@ -170,7 +170,7 @@ def suppressed(boxes: Array, scores: Array, labels: Array | None, threshold: flo
     cpu = module(__name__) if sides.dtype in COMPILED else None
     dead = np.zeros(len(order), np.uint8)
     if cpu is not None:
-        cpu.suppress[sides.dtype, 1](sides, groups, threshold, dead)
+        cpu.suppress[sides.dtype](sides, groups, threshold, dead)
         return order[dead == 0]
     x1, y1, x2, y2 = sides
     areas = (x2 - x1) * (y2 - y1)

@@ -34,5 +34,5 @@ def add_rows(table: Any, index: Any, rows: Any) -> bool:
     width = table.size // len(table)
     rows = rows if rows.flags.carray else rows.copy()
     flat = np.ascontiguousarray(index, np.int64).reshape(-1)
-    cpu.add_rows[table.dtype, 1](table.reshape(-1, width), flat, rows.reshape(-1, width))
+    cpu.add_rows[table.dtype](table.reshape(-1, width), flat, rows.reshape(-1, width))
     return True

@@ -34,5 +34,5 @@ def added(sums: Array) -> Any:
     if len(sums) == 1 or cpu is None:
         return sums[0] if len(sums) == 1 else sums.sum(axis=0)
     out = np.empty(sums.shape[1:], sums.dtype)
-    cpu.added[sums.dtype, 1](sums.reshape(len(sums), -1), out.reshape(-1))
+    cpu.added[sums.dtype](sums.reshape(len(sums), -1), out.reshape(-1))
     return out

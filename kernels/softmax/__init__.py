@@ -73,9 +73,9 @@ def _along(name: str, axis: int, x: Any, g: Array | None = None) -> Array | None
     parts = threads.parts(x.nbytes * cpu.TIMES[name])
     x = x if x.flags.carray else x.copy()
     if g is None:
-        getattr(cpu, name)[dtype, parts](x, out, parts)
+        getattr(cpu, name)[dtype](x, out, parts)
     else:
-        getattr(cpu, name)[dtype, parts](_plain(g, dtype), x, out, parts)
+        getattr(cpu, name)[dtype](_plain(g, dtype), x, out, parts)
     return out
 
 
@@ -114,7 +114,7 @@ def cross_entropy(
     parts = threads.parts(x.nbytes * cpu.TIMES["cross_entropy"])
     losses = np.empty(n if reduction == "none" else 0, dtype)
     normalizers, sums = np.empty((2, n), dtype), np.empty((parts, 3))
-    cpu.cross_entropy[dtype, parts](
+    cpu.cross_entropy[dtype](
         _plain(x, dtype), _plain(target.reshape(-1), _INT64), _weights(weight, dtype), losses, normalizers, sums,
         ignore_index, label_smoothing, parts,
     )  # fmt: skip
@@ -149,7 +149,7 @@ def cross_entropy_pulled(
     dtype = x.dtype
     gx = np.empty(x.shape, dtype)
     parts = threads.parts(x.nbytes * cpu.TIMES["cross_entropy_pulled"])
-    cpu.cross_entropy_pulled[dtype, parts](
+    cpu.cross_entropy_pulled[dtype](
         _plain(g.reshape(-1), dtype), _plain(x, dtype), _plain(target.reshape(-1), _INT64), _weights(weight, dtype),
         normalizers, gx, share, ignore_index, label_smoothing, parts,
     )  # fmt: skip

@@ -130,7 +130,8 @@ class Captured(Generic[P, R]):
     def program(self) -> str:
         """The program of the latest call, a line a step: what it writes, does and reads, its settings, your line.
 
-        `py` stands before what Python runs, `||` before what is in a parallel region with others. Raises CaptureError before there is a program.
+        `py` stands before what Python runs, `||` before what is in a parallel region with others. Raises CaptureError
+        before there is a program.
         """
         return self._replayed().text()
 

@@ -73,8 +73,11 @@ class Launch:
 
     kernel: jit.Kernel
     dtype: np.dtype[Any]
-    parts: int
     arguments: tuple[Any, ...]
+
+    @property
+    def parts(self) -> int:
+        return self.kernel.parts(self.arguments)
 
 
 @dataclass(slots=True)

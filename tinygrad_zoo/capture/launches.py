@@ -140,9 +140,9 @@ class _Invented:
         self.given.append(made)
         return made
 
-    def _launched(self, kernel: Any, dtype: Any, parts: int, arguments: tuple[Any, ...]) -> None:
+    def _launched(self, kernel: Any, dtype: Any, arguments: tuple[Any, ...]) -> None:
         self._kept.append(arguments)
-        self.launches.append((kernel, dtype, parts, arguments))
+        self.launches.append((kernel, dtype, arguments))
         for x in arguments:
             if isinstance(x, np.ndarray):
                 root = root_of(x)
@@ -158,8 +158,8 @@ class _Invented:
         """Whether the launches are those of the call, but for the arrays."""
         if len(self.launches) != len(call.launches) or len(self.ready) != len(_extra(call)):
             return False
-        for (kernel, dtype, parts, arguments), launch in zip(self.launches, call.launches, strict=True):
-            if (kernel, dtype, parts) != (launch.kernel, launch.dtype, launch.parts):
+        for (kernel, dtype, arguments), launch in zip(self.launches, call.launches, strict=True):
+            if (kernel, dtype) != (launch.kernel, launch.dtype):
                 return False
             for x, y in zip(arguments, launch.arguments, strict=True):
                 if isinstance(y, Ref):
@@ -238,7 +238,7 @@ def _after(
     for source, target in copies:
         _array(target, memory)[...] = _array(source, memory)
     for launch in call.launches:
-        launch.kernel[launch.dtype, launch.parts](*(_array(x, memory) for x in launch.arguments))
+        launch.kernel[launch.dtype](*(_array(x, memory) for x in launch.arguments))
     whole = {block: _array(Ref.of(block, block.array), memory) for block in begun}
     return whole | {block: memory[block] for block in results}
 
@@ -270,7 +270,7 @@ def _blocks(call: Call) -> set[Block]:
 
 def same_numbers(one: Launch, other: Launch) -> bool:
     """Whether two launches differ in their arrays alone."""
-    if (one.kernel, one.dtype, one.parts) != (other.kernel, other.dtype, other.parts):
+    if (one.kernel, one.dtype) != (other.kernel, other.dtype):
         return False
     pairs = zip(one.arguments, other.arguments, strict=True)
     return all(isinstance(x, Ref) or (not isinstance(y, Ref) and (x == y or x != x)) for x, y in pairs)

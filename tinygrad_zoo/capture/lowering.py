@@ -96,7 +96,7 @@ def _sum(call: Call) -> Step | None:
 
     def write(bound: Bound) -> None:
         arguments = (np.zeros(1, x.dtype), bound.address(x), bound.address(out), row, divisor)
-        bound.table.launch(_kernels().total, x.dtype, 1, arguments)
+        bound.table.launch(_kernels().total, x.dtype, arguments)
 
     return Native(call, write)
 
@@ -112,7 +112,7 @@ def _embedding(call: Call) -> Step | None:
 
     def write(bound: Bound) -> None:
         arrays = bound.array(table), bound.array(index).reshape(-1), bound.array(out).reshape(rows), bound.wrong
-        bound.table.launch(_kernels().gather, table.dtype, 1, arrays)
+        bound.table.launch(_kernels().gather, table.dtype, arrays)
 
     return Native(call, write)
 
@@ -137,7 +137,7 @@ class Moves(Native):
         out = self.call.outputs[0]
         if self._gaps:
             base = bound.memory[out.block.owner]
-            bound.table.launch(_kernels().clear, np.float64, 1, (base.ctypes.data, base.nbytes))
+            bound.table.launch(_kernels().clear, np.float64, (base.ctypes.data, base.nbytes))
         for source, target in self._moves:
             emit_copy(source, target, bound)
 
@@ -218,7 +218,7 @@ def _rows_adjoint(call: Call, x: Ref, index: Ref, out: Ref) -> Step | None:
 
     def write(bound: Bound) -> None:
         arrays = bound.array(x).reshape(rows), bound.array(index).reshape(-1), bound.array(out), bound.wrong
-        bound.table.launch(_kernels().scatter, x.dtype, 1, arrays)
+        bound.table.launch(_kernels().scatter, x.dtype, arrays)
 
     return Native(call, write)
 
@@ -237,10 +237,10 @@ def _dropout(call: Call) -> Step | None:
     parts = threads.parts(math.prod(x.shape) * cpu.TIMES["dropout"])
 
     def write(bound: Bound) -> None:
-        spread = bound.table.launch(_kernels().spread, np.float64, 1, (bound.address(key), 0, 4))
+        spread = bound.table.launch(_kernels().spread, np.float64, (bound.address(key), 0, 4))
         arrays = (bound.array(a).reshape(-1) for a in (x, out))
         arguments = (next(arrays), 0, 0, 0, 0, threshold, scale, next(arrays), parts)
-        dropped = bound.table.launch(cpu.dropout, x.dtype, parts, arguments)
+        dropped = bound.table.launch(cpu.dropout, x.dtype, arguments)
         bound.links.append(lambda: bound.table.point(spread, 1, dropped, 1))
 
     return Native(call, write)
@@ -269,7 +269,7 @@ def _cross_entropy(call: Call) -> Step | None:
             np.zeros(1, loss.dtype), bound.array(sums), bound.address(loss), place.ctypes.data,
             int(reduction == "mean"), bound.wrong,
         )  # fmt: skip
-        bound.table.launch(_kernels().mean_loss, loss.dtype, 1, arguments)
+        bound.table.launch(_kernels().mean_loss, loss.dtype, arguments)
 
     scratch = tuple(x for x in launch.arguments if isinstance(x, Ref) and x.block.origin == "scratch")
     return Native(call, write, scratch)
@@ -288,7 +288,7 @@ def _cross_entropy_backward(call: Call) -> Step | None:
         bound.table.keep.append(cell)
         for source, target in call.plan.copies:
             emit_copy(source, target, bound)
-        move = bound.table.launch(_kernels().move, np.float64, 1, (cell.ctypes.data, 0))
+        move = bound.table.launch(_kernels().move, np.float64, (cell.ctypes.data, 0))
         pulled = emit_launch(launch, bound)
 
         bound.links.append(lambda: bound.table.point(move, 1, pulled, 6))

@@ -141,7 +141,7 @@ class Chain(Step):
             values, np.array(code, np.int64), np.array(rows, np.int64), np.array(results, np.int64),
             np.array(shape, np.int64), threads.parts(size * cost),
         )  # fmt: skip
-        bound.table.launch(cpu.pointwise, self.dtype, arguments[-1], arguments)
+        bound.table.launch(cpu.pointwise, self.dtype, arguments)
 
 
 def _inputs(call: Call) -> list[Any]:

@@ -72,7 +72,7 @@ class Recorder:
         self._drawn = self._states()
         self.inside = 0  # an effect
         self.snapshots = snapshots  # are the arrays outside kept as every effect leaves them?
-        self._launches: list[tuple[jit.Kernel, Any, int, tuple[Any, ...]]] = []
+        self._launches: list[tuple[jit.Kernel, Any, tuple[Any, ...]]] = []
         self._pulling = self._leaking = False  # a rule runs; it looked at values
         arrays = [x._data if isinstance(x, Variable) else x for x in arguments]
         self.arguments = [self._block(root_of(a), "argument") for a in arrays]
@@ -157,7 +157,7 @@ class Recorder:
         settings = mapped(settings, lambda x: Marked(self._input(x), isinstance(x, Variable)))
         found = [self._output(a, "op") for a in (*outputs, *saved)]
         call = Call(op, refs, settings, found, user_line(), precision=state.precision)
-        call.launches = [Launch(k, d, p, tuple(map(self._argument, given))) for k, d, p, given in launches]
+        call.launches = [Launch(k, d, tuple(map(self._argument, given))) for k, d, given in launches]
         self.kept.append(settings)
         self.entries.append(call)
         if self.known and call.launches:
@@ -184,10 +184,10 @@ class Recorder:
                 "write tinygrad_zoo.where(mask, x, 0), or weigh by the mask"
             )
 
-    def launched(self, kernel: jit.Kernel, dtype: Any, parts: int, arguments: tuple[Any, ...]) -> None:
+    def launched(self, kernel: jit.Kernel, dtype: Any, arguments: tuple[Any, ...]) -> None:
         if not self.inside:
             self.kept.append(arguments)
-            self._launches.append((kernel, dtype, parts, arguments))
+            self._launches.append((kernel, dtype, arguments))
 
     def opened(self, x: Any) -> Any:
         """A nest with the arrays behind guarded ones: ops may have them, since replays give them to them too."""

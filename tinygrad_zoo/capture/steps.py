@@ -422,11 +422,11 @@ class Kernels(OfCall):
             for block in {x.block: x for x in (*self.writes(), *self.scratch())}:
                 if block.origin != "constant":
                     base = bound.memory[block.owner]
-                    bound.table.launch(cpu.clear, np.float64, 1, (base.ctypes.data, base.nbytes))
+                    bound.table.launch(cpu.clear, np.float64, (base.ctypes.data, base.nbytes))
         if (places := places_of(self.call)) is not None:
             index, size = places
             arguments = bound.address(index), math.prod(index.shape), index.dtype.itemsize, size, bound.wrong
-            bound.table.launch(machine().check, np.float64, 1, arguments)
+            bound.table.launch(machine().check, np.float64, arguments)
         for source, target in plan.copies:
             emit_copy(source, target, bound)
         for launch in self.call.launches:
@@ -443,7 +443,7 @@ def emit_copy(source: Ref, target: Ref, bound: Bound) -> None:
     arguments = (
         np.zeros(0, dtype), bound.address(source), one, bound.address(target), other, np.array(shape, np.int64), parts,
     )  # fmt: skip
-    bound.table.launch(cpu.copy, dtype, arguments[-1], arguments)
+    bound.table.launch(cpu.copy, dtype, arguments)
 
 
 def copyable(source: Ref, target: Ref) -> bool:
@@ -485,4 +485,4 @@ def ordered(shape: list[int], strides: list[list[int]]) -> tuple[list[int], list
 
 def emit_launch(launch: Launch, bound: Bound) -> int:
     arguments = tuple(bound.array(x) if isinstance(x, Ref) else x for x in launch.arguments)
-    return bound.table.launch(launch.kernel, launch.dtype, launch.parts, arguments)
+    return bound.table.launch(launch.kernel, launch.dtype, arguments)

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 class Prepared:
     """The step of an optimizer whose gradients always lie in the same places.
 
-    `launches` are (kernel, dtype, parts, arguments) with the scalars last; `scalars` says how many these are. Before
+    `launches` are (kernel, dtype, arguments) with the scalars last; `scalars` says how many these are. Before
     each run of them, what `updating(slots)` gives counts the step and writes each launch's scalars into its slot.
     `fits` says whether groups, runs and state are what they were.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.launches: list[tuple[Any, np.dtype[Any], int, tuple[Any, ...]]] = []
+        self.launches: list[tuple[Any, np.dtype[Any], tuple[Any, ...]]] = []
         self.scalars: list[int] = []
         self._runs: list[tuple[Run, dict[str, Any], Any, str]] = []  # run, group, its pieces, the kernel's name
         self._flats: list[tuple[Flat, list[Run]]] = []
@@ -62,8 +62,8 @@ class Prepared:
         if len(found) != 1:
             return False
         name, written, table, scalars = found[0]
-        kernel, parts, arguments = kernels.launch(name, written, table)
-        self.launches.append((kernel, run.data.dtype, parts, (*arguments, *scalars)))
+        kernel, arguments = kernels.launch(name, written, table)
+        self.launches.append((kernel, run.data.dtype, (*arguments, *scalars)))
         self.scalars.append(sum(type(x) is not bool for x in scalars))  # which stand last, and don't change
         self._runs.append((run, group, fixed, name))
         return True

@@ -92,6 +92,7 @@ class _Trial:
         if any(ref.block.owner.origin in ("outside", "constant") for ref in made):
             return
         self._reads = {ref.block.owner for ref in reads}
+        self._written: set[Block] = set()  # in the region that it stands in, or one before
         self._memory: dict[Block, Array] = {}
         self._behind: list[Array] = []
         for ref in (*reads, *made):
@@ -159,8 +160,10 @@ class _Trial:
         whole = self._kept()
         owners = self._owners(k, before, whole)
         self._put(before)
-        if owners is None or owners.keys() & (region.read | region.off_reads):
+        if owners is None or owners.keys() & (region.read | region.off_reads | self._reads):
             return False
+        if owners.keys() & region.written.keys() - self._written:
+            return False  # what another step has written: an entry may get the value that it had, and not show
         written = dict(region.written)
         for block, mine in owners.items():
             if (known := region.written.get(block)) is not None:
@@ -170,7 +173,7 @@ class _Trial:
                     return False
                 mine = np.where(mine == NOBODY, known, mine)
             written[block] = mine
-        elsewhere = {b: of for b, of in written.items() if b in self._memory and (b not in owners or b in self._reads)}
+        elsewhere = {b: of for b, of in written.items() if b in self._memory and b not in owners}
         if any(block.array.dtype.kind not in "fb" for block in elsewhere):
             return False  # it may be a place where a kernel goes
         for part in range(self.parts):
@@ -187,7 +190,8 @@ class _Trial:
                     return False
         region.written = written
         region.read |= self._reads - written.keys()
-        region.looked |= (self._memory.keys() & written.keys()) - (owners.keys() - self._reads)
+        region.looked |= (self._memory.keys() & written.keys()) - owners.keys()
+        self._written |= owners.keys()
         return True
 
     def _kept(self) -> dict[Block, Array]:
@@ -209,8 +213,8 @@ class _Trial:
         return memory.view(f"u{block.array.dtype.itemsize}")
 
     def _owners(self, k: int, before: dict[Block, Array], whole: dict[Block, Array]) -> dict[Block, Array] | None:
-        """For every entry of what a launch writes, the part that writes it; None where two do, or a part writes what
-        the whole launch does not."""
+        """For every entry of what a launch writes, the last part that writes it; None where parts write other entries
+        than the whole launch does."""
         found: dict[Block, Array] = {}
         for part in range(self.parts):
             self._put(before)
@@ -220,10 +224,7 @@ class _Trial:
                 if _same(old, new):
                     continue
                 changed = self._entries(block, old) != self._entries(block, new)
-                mine = found.setdefault(block, np.full(changed.shape, NOBODY, np.int16))
-                if (mine[changed] != NOBODY).any():
-                    return None
-                mine[changed] = part
+                found.setdefault(block, np.full(changed.shape, NOBODY, np.int16))[changed] = part
         if any((behind != 0xFF).any() for behind in self._behind):
             for behind in self._behind:
                 behind[...] = 0xFF

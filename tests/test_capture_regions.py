@@ -213,6 +213,13 @@ def test_small_launches_go_ahead_or_are_put_off() -> None:
     assert found(first, Use(total, b, sums), Use(doubled, weights, b), last) == [([2, 3], [])]  # not read yet
     assert found(first, Use(total, weights, a), last, Use(doubled, c, d)) == [([0, 2, 3], [])]  # what was to be read
     assert found(first, Use(total, b, sums), Use(total, weights, sums), last, Use(doubled, c, e)) == [([0, 3, 4], [])]
+
+    class Also(Use):
+        def reads(self) -> Iterator[Ref]:
+            yield from (self.x, Ref.of(weights, weights.array))
+
+    late = Also(total, b, sums)  # which has not read the weights yet
+    assert found(first, late, Use(doubled, d, weights), Use(doubled, weights, e)) == [([2, 3], [])]
     assert found(first, last, Use(total, weights, packed)) == [([0, 1], [])]  # behind it as it is
 
 

@@ -78,13 +78,15 @@ class Kernel(dict[np.dtype[Any], Callable[..., Any]]):
     def _compiled(self, dtype: np.dtype[Any]) -> Callable[..., Any]:
         import numba
 
-        function = self.function
-        if self.parallel:
-            from .parts import shared
+        made = numba.njit(fastmath=FAST if self.fast else False, **SETTINGS)(self.function)
 
-            function = shared(function)
-        made = numba.njit(fastmath=FAST if self.fast else False, **SETTINGS)(function)
-        made._cache = _cache(self.function, str(dtype))
+        def missed() -> None:
+            if self.parallel:
+                made._compiler.py_func = parts.shared(self.function)
+
+        if self.parallel:
+            from . import parts  # which machine code refers to
+        made._cache = _cache(self.function, str(dtype), missed)
         made.compile(types_of(self.signature, dtype))
         made.disable_compile()
         compiled: Callable[..., Any] = made
@@ -230,8 +232,9 @@ def cache_folder() -> Path:
         return Path(os.devnull) / "kernels"
 
 
-def _cache(function: Callable[..., Any], variant: str) -> Any:
-    """Numba's cache of one function, in our folder; a folder that can't be written is read all the same."""
+def _cache(function: Callable[..., Any], variant: str, missed: Callable[[], None] = lambda: None) -> Any:
+    """Numba's cache of one function, in our folder; a folder that can't be written is read all the same. `missed` is
+    called where the machine code is not there, before it is compiled."""
     from numba.core import caching
 
     class Locator(caching._CacheLocator):  # type: ignore[misc]
@@ -262,14 +265,17 @@ def _cache(function: Callable[..., Any], variant: str) -> Any:
                 super().save_overload(sig, data)
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
+            found = None
             try:
-                return super().load_overload(sig, target_context)
+                found = super().load_overload(sig, target_context)
             except OSError:
-                return None
+                pass
             except Exception:  # a damaged file, as a crash can leave it: forget it, and compile again
                 with contextlib.suppress(OSError):
                     self.flush()
-                return None
+            if found is None:
+                missed()
+            return found
 
     return Cache(function)
 

@@ -15,7 +15,7 @@ kernels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +92,7 @@ class _Trial:
         if any(ref.block.owner.origin in ("outside", "constant") for ref in made):
             return
         self._reads = {ref.block.owner for ref in reads}
+        self._made = {ref.block.owner for ref in made}
         self._written: set[Block] = set()  # in the region that it stands in, or one before
         self._memory: dict[Block, Array] = {}
         self._behind: list[Array] = []
@@ -131,9 +132,9 @@ class _Trial:
 
     def goes_ahead(self, k: int, region: Region) -> bool:
         """Run a launch that does not join; whether it can go before the region. Else it is put off until it ends."""
-        before = self._kept()
+        before = self._kept(self._memory)
         self.go_on(k)
-        whole = self._kept()
+        whole = self._kept(self._memory)
         writes = {b for b, memory in whole.items() if not _same(memory, before[b])}
         made = (region.written.keys() | region.off_writes) & self._memory.keys()
         able = not writes & (region.written.keys() | region.read | region.off_reads | region.off_writes)
@@ -155,11 +156,10 @@ class _Trial:
         """Whether a launch can be the region's next one, which then knows what it writes."""
         if self.recorded(k) == 0 or region.off_writes & self._memory.keys():
             return False
-        before = self._kept()
+        before = self._kept(self._made)
         self.go_on(k)
-        whole = self._kept()
+        whole = self._kept(self._made)
         owners = self._owners(k, before, whole)
-        self._put(before)
         if owners is None or owners.keys() & (region.read | region.off_reads | self._reads):
             return False
         if owners.keys() & region.written.keys() - self._written:
@@ -176,16 +176,17 @@ class _Trial:
         elsewhere = {b: of for b, of in written.items() if b in self._memory and b not in owners}
         if any(block.array.dtype.kind not in "fb" for block in elsewhere):
             return False  # it may be a place where a kernel goes
+        right = before | self._kept(elsewhere)
         for part in range(self.parts):
             for missing in (True, False) if elsewhere else (True,):
                 self._spoil(elsewhere, part, missing)
-                expected = self._kept()
+                expected = self._kept(self._made)
                 for block, mine in owners.items():
                     entries, of_whole = self._entries(block, expected[block]), self._entries(block, whole[block])
                     entries[mine == part] = of_whole[mine == part]
                 self._alone(k, part)
-                same = all(_same(memory, expected[block]) for block, memory in self._memory.items())
-                self._put(before)
+                same = all(_same(self._memory[block], memory) for block, memory in expected.items())
+                self._put(right)
                 if not same:
                     return False
         region.written = written
@@ -194,12 +195,12 @@ class _Trial:
         self._written |= owners.keys()
         return True
 
-    def _kept(self) -> dict[Block, Array]:
-        return {block: memory.copy() for block, memory in self._memory.items()}
+    def _kept(self, blocks: Iterable[Block]) -> dict[Block, Array]:
+        return {block: self._memory[block].copy() for block in blocks}
 
     def _put(self, kept: dict[Block, Array]) -> None:
-        for block, memory in self._memory.items():
-            memory[...] = kept[block]
+        for block, memory in kept.items():
+            self._memory[block][...] = memory
 
     def _alone(self, k: int, part: int) -> None:
         table = self._bound.table
@@ -219,17 +220,18 @@ class _Trial:
         for part in range(self.parts):
             self._put(before)
             self._alone(k, part)
-            for block, memory in self._memory.items():
-                old, new = before[block], memory
+            for block, old in before.items():
+                new = self._memory[block]
                 if _same(old, new):
                     continue
                 changed = self._entries(block, old) != self._entries(block, new)
                 found.setdefault(block, np.full(changed.shape, NOBODY, np.int16))[changed] = part
+        self._put(before)
         if any((behind != 0xFF).any() for behind in self._behind):
             for behind in self._behind:
                 behind[...] = 0xFF
             return None
-        for block in self._memory:
+        for block in before:
             changed = self._entries(block, before[block]) != self._entries(block, whole[block])
             if changed.any() and (block not in found or (changed != (found[block] != NOBODY)).any()):
                 return None

@@ -235,6 +235,14 @@ def test_python_and_values_outside_end_a_region() -> None:
     assert outside.array.tobytes() == values(1, origin="outside")[0].array.tobytes()
 
 
+def test_very_large_values_end_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, c, d = values(4)
+    steps = Use(doubled, a, b), Use(doubled, b, c), Use(doubled, c, d)
+    for largest, expected in ((800, [([0, 1, 2], [])]), (799, [])):
+        monkeypatch.setattr(regions, "LARGEST", largest)
+        assert found(*steps) == expected
+
+
 def test_integers_end_a_region() -> None:
     """They may be places where a kernel goes: nothing is put in their stead."""
     a, b, c = values(3)

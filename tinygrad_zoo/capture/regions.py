@@ -26,6 +26,7 @@ from .steps import Bound, Step
 
 Array = np.ndarray[Any, Any]
 NOBODY = -1
+LARGEST = 1 << 26  # bytes of a step's values: what is far larger than caches gains nothing, and to try it takes memory
 SEEN = 4096  # bytes behind a value that are looked at
 FACTORS = np.random.default_rng(0).uniform(0.25, 1, 1009)
 
@@ -90,6 +91,8 @@ class _Trial:
         self.parts, self.count = parts, 0
         reads, made = list(step.reads()), [*step.writes(), *step.scratch()]
         if any(ref.block.owner.origin in ("outside", "constant") for ref in made):
+            return
+        if sum(block.array.nbytes for block in {ref.block.owner for ref in (*reads, *made)}) > LARGEST:
             return
         self._reads = {ref.block.owner for ref in reads}
         self._made = {ref.block.owner for ref in made}
@@ -225,7 +228,7 @@ class _Trial:
                 if _same(old, new):
                     continue
                 changed = self._entries(block, old) != self._entries(block, new)
-                found.setdefault(block, np.full(changed.shape, NOBODY, np.int16))[changed] = part
+                found.setdefault(block, np.full(changed.shape, NOBODY, np.min_scalar_type(-self.parts)))[changed] = part
         self._put(before)
         if any((behind != 0xFF).any() for behind in self._behind):
             for behind in self._behind:

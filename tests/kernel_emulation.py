@@ -253,7 +253,7 @@ class Emulation(MetaPathFinder, Loader):
             self.conv, self.direct, self.gemm, self.attention = (
                 import_module(f"{self.root}.{name}") for name in ("conv.cpu", "conv.direct", "gemm.cpu", "attention")
             )
-            for name in ("gemm", "attention"):
+            for name in ("gemm", "attention", "shares"):
                 import_module(f"{self.root}.dispatch").module(f"{self.root}.{name}")  # and it remembers the module
         finally:
             sys.meta_path.remove(self)

@@ -53,6 +53,18 @@ def pack(scale, x, row, column, rows, columns, wide, size, target):  # type: ign
 
 
 @helper
+def scaled(source, step, target, target_step, count, factor, size):  # type: ignore[no-untyped-def]
+    """`count` numbers · factor from one address to another, by vectors where the steps, in bytes, are `size`."""
+    if step == size and target_step == size:
+        x, out = entries(factor, source, np.int64(1), count), entries(factor, target, np.int64(1), count)
+        for i in range(count):
+            out[0, i] = x[0, i] * factor
+    else:
+        for i in range(count):
+            poke(target + i * target_step, peek(factor, source + i * step) * factor)
+
+
+@helper
 def multiply(run, like, a, a_row, offsets, rows, depth, b, b_rows, wide, columns, start, c, c_row, size):  # type: ignore[no-untyped-def]
     """C = A · B, for `depth` rows of panels that have b_rows; added to C unless `start` is the address of zeros."""
     for p in range((columns * size + wide - 1) // wide):
@@ -62,6 +74,20 @@ def multiply(run, like, a, a_row, offsets, rows, depth, b, b_rows, wide, columns
         else:
             call(run, like, (wide // VECTOR, a, a_row, offsets, b, start, np.int64(0), at, c_row, rows, depth))
         b += b_rows * wide
+
+
+@helper
+def product_of(like, x, x_step, y, y_step, count, size):  # type: ignore[no-untyped-def]
+    """Σ of `count` products of numbers at two addresses."""
+    total = zero_like(like)
+    if x_step == size and y_step == size:
+        a, b = entries(like, x, np.int64(1), count), entries(like, y, np.int64(1), count)
+        for i in range(count):
+            total += a[0, i] * b[0, i]
+    else:
+        for i in range(count):
+            total += peek(like, x + i * x_step) * peek(like, y + i * y_step)
+    return total
 
 
 @helper
@@ -107,8 +133,7 @@ def attend(  # type: ignore[no-untyped-def]
     for i in range(max(columns, block)):
         poke(table + 8 * i, i * size)
     for r in range(rows):
-        for i in range(columns):
-            poke(staged + r * q_bytes + i * size, peek(like, q + r * q_row + i * q_column) * scale)
+        scaled(q + r * q_row, q_column, staged + r * q_bytes, size, columns, scale, size)
     scores, sums = entries(like, scores_at, rows, s_bytes // size), entries(like, sums_at, rows, o_bytes // size)
     tops, totals = entries(like, tops_at, one, rows), entries(like, tops_at + rows * size, one, rows)
     tops[:] = -np.inf
@@ -148,8 +173,7 @@ def attend(  # type: ignore[no-untyped-def]
     for r in range(rows):
         total = totals[0, r]
         share = type(scale)(1) / total if total != 0 else like
-        for i in range(values):
-            poke(out + r * out_row + i * out_column, sums[r, i] * share)
+        scaled(sums_at + r * o_bytes, size, out + r * out_row, out_column, values, share, size)
         poke(normalizers + r * size, tops[0, r] + np.log(total) if total != 0 else type(scale)(np.inf))
 
 
@@ -315,10 +339,9 @@ def attention_pulled(  # type: ignore[no-untyped-def]
                 size, g_packed,
             ))  # fmt: skip
             for i in range(queries):
-                total = zero_like(one)
-                for c in range(values):
-                    total += g[b, h, i, c] * out[b, h, i, c]
-                poke(along + i * size, total)
+                g_row = address(g) + b * g.strides[0] + h * g.strides[1] + i * g.strides[2]
+                out_row = address(out) + b * out.strides[0] + h * out.strides[1] + i * out.strides[2]
+                poke(along + i * size, product_of(one, g_row, g.strides[3], out_row, out.strides[3], values, size))
                 for c in range(gq.shape[4]):
                     gq[share, b, h, i, c] = zero_like(one)
             k_at = address(k) + b * k.strides[0] + h * k.strides[1]
@@ -336,13 +359,11 @@ def attention_pulled(  # type: ignore[no-untyped-def]
                     address(hidden) + b * keys if hidden.size > 0 else np.int64(0), first, np.int64(causal),
                     address(gq) + (share * batch * heads + head) * gq.strides[2], gq.strides[3], gk_sums, gv_sums, rest,
                 ))  # fmt: skip
-                gk_made = entries(one, gk_sums, n, k_bytes // size)
-                gv_made = entries(one, gv_sums, n, v_bytes // size)
+                gk_at = address(gk) + b * gk.strides[0] + h * gk.strides[1] + first * gk.strides[2]
+                gv_at = address(gv) + b * gv.strides[0] + h * gv.strides[1] + first * gv.strides[2]
                 for i in range(n):
-                    for c in range(columns):
-                        gk[b, h, first + i, c] = gk_made[i, c]
-                    for c in range(values):
-                        gv[b, h, first + i, c] = gv_made[i, c]
+                    scaled(gk_sums + i * k_bytes, size, gk_at + i * gk.strides[2], gk.strides[3], columns, one, size)
+                    scaled(gv_sums + i * v_bytes, size, gv_at + i * gv.strides[2], gv.strides[3], values, one, size)
             for i in range(queries):
                 for c in range(columns):
                     gq[share, b, h, i, c] *= scale

@@ -77,20 +77,6 @@ def multiply(run, like, a, a_row, offsets, rows, depth, b, b_rows, wide, columns
 
 
 @helper
-def product_of(like, x, x_step, y, y_step, count, size):  # type: ignore[no-untyped-def]
-    """Σ of `count` products of numbers at two addresses."""
-    total = zero_like(like)
-    if x_step == size and y_step == size:
-        a, b = entries(like, x, np.int64(1), count), entries(like, y, np.int64(1), count)
-        for i in range(count):
-            total += a[0, i] * b[0, i]
-    else:
-        for i in range(count):
-            total += peek(like, x + i * x_step) * peek(like, y + i * y_step)
-    return total
-
-
-@helper
 def hide(scores, n, hidden, first_key, first_query):  # type: ignore[no-untyped-def]
     """-inf for hidden keys (flags at an address, or 0), and where first_query >= 0 for those behind a query."""
     lowest = scores.dtype.type(-np.inf)
@@ -339,9 +325,10 @@ def attention_pulled(  # type: ignore[no-untyped-def]
                 size, g_packed,
             ))  # fmt: skip
             for i in range(queries):
-                g_row = address(g) + b * g.strides[0] + h * g.strides[1] + i * g.strides[2]
-                out_row = address(out) + b * out.strides[0] + h * out.strides[1] + i * out.strides[2]
-                poke(along + i * size, product_of(one, g_row, g.strides[3], out_row, out.strides[3], values, size))
+                total = zero_like(one)
+                for c in range(values):  # in the order of a product's sum: of a weight of 1 the two cancel
+                    total += g[b, h, i, c] * out[b, h, i, c]
+                poke(along + i * size, total)
                 for c in range(gq.shape[4]):
                     gq[share, b, h, i, c] = zero_like(one)
             k_at = address(k) + b * k.strides[0] + h * k.strides[1]

@@ -41,7 +41,8 @@ def planted(module: str, *changes: tuple[str, str]) -> Iterator[ModuleType]:
     made = ModuleType(kept.__name__)
     made.__package__, made.__file__ = kept.__package__, str(path)
     before = signal.signal(signal.SIGPROF, _too_slow)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    # Again and again: what is raised in a callback of the garbage collector, or before a loop that tidies up, is lost.
+    signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS)
     try:
         sys.modules[made.__name__] = made  # where dataclasses look
         exec(compile(text, str(path), "exec"), made.__dict__)

@@ -87,6 +87,20 @@ def marked(x, out, parts):
 
 
 @kernel("void(f4[::1], f4[::1], i8)", parallel=True)
+def added(x, out, parts):
+    for part in prange(parts):
+        for i in range(part * x.size // parts, (part + 1) * x.size // parts):
+            out[i] += x[i]
+
+
+@kernel("void(f4[::1], f4[::1], i8)", parallel=True)
+def evens(x, out, parts):
+    for part in prange(parts):
+        for i in range(part * x.size // parts // 2 * 2, (part + 1) * x.size // parts, 2):
+            out[i] = x[i]
+
+
+@kernel("void(f4[::1], f4[::1], i8)", parallel=True)
 def moved(x, out, parts):
     """Reads its own, and writes some of it where another part's is."""
     for part in prange(parts):
@@ -202,6 +216,24 @@ def test_two_launches_of_a_step_that_write_the_same() -> None:
     crossed()
 
 
+def twice() -> None:
+    """A launch that adds to what another one of its step has made; and one that reads what nobody has written."""
+
+    class Sum(Use):
+        def emit(self, bound: Bound) -> None:
+            super().emit(bound)
+            bound.table.launch(added, SINGLE, (bound.array(self.x), bound.array(self.out), 2))
+
+    a, b, c = values(3)
+    assert found(Sum(doubled, a, b)) == []
+    assert found(Use(evens, a, b), Use(evens, b, c)) == [([0, 1], [])]
+    assert found(Use(evens, a, b), Use(doubled, b, c)) == []
+
+
+def test_a_launch_that_adds_and_one_that_reads_what_nobody_wrote() -> None:
+    twice()
+
+
 def test_small_launches_go_ahead_or_are_put_off() -> None:
     a, b, c, d, e = values(5)
     weights, packed, sums = values(3)
@@ -274,7 +306,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads._state, "most", 2)
 
 
-class Block_(nn.Module):
+class Layer(nn.Module):
     def __init__(self, rng: Any) -> None:
         self.norm, self.other = nn.LayerNorm(32), nn.LayerNorm(32)
         self.qkv, self.out = nn.Linear(32, 96, rng=rng), nn.Linear(32, 32, rng=rng)
@@ -290,7 +322,7 @@ class Block_(nn.Module):
 
 def transformer(rows: int) -> tuple[Any, Callable[..., Any], Callable[[int], list[Any]]]:
     rng = np.random.default_rng(0)
-    model = nn.Sequential(nn.Embedding(20, 32, rng=rng), Block_(rng), Block_(rng), nn.Linear(32, 20, rng=rng))
+    model = nn.Sequential(nn.Embedding(20, 32, rng=rng), Layer(rng), Layer(rng), nn.Linear(32, 20, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=0.01)
 
     def step(x: Any, y: Any) -> Any:
@@ -398,12 +430,13 @@ FAULTS = {
     "what a part gives is not looked at": ("joins", "if not same:", "if False:", others(shifted)),
     "NaN alone": ("joins", TRIED, "in (True,)", others(signed)),
     "numbers alone": ("joins", TRIED, "in (False,)", others(finite)),
-    "written where others read": ("joins", "(region.read | region.off_reads |", "(region.off_reads |", MAY_READ),
-    "written before a late one reads": ("joins", "| region.off_reads |", "|", SMALL),
+    "written where others read": ("joins", "(region.read | region.off_reads)", "region.off_reads", MAY_READ),
+    "written before a late one reads": ("joins", " | region.off_reads)", ")", SMALL),
     "read before a late one writes": ("joins", "or region.off_writes & self._memory.keys()", "", SMALL),
-    "written in place": ("joins", " | self._reads)", ")", MAY_READ),
     "written again": ("joins", "if owners.keys() & region.written.keys() - self._written:", "if False:", MAY_READ),
     "another's entries": ("joins", "(known != mine)).any()", "(known != mine)).all()", crossed),
+    "added to": ("joins", "if not self._only_writes(k, owners, before, whole):", "if False:", twice),
+    "read where nobody wrote": ("_spoil", "owners != part", "(owners != part) & (owners != NOBODY)", twice),
     "places spoiled": ("joins", 'not in "fb"', 'not in "fbi"', test_integers_end_a_region),
     "written behind a value": ("_owners", "if any((behind != 0xFF).any()", "if not any((behind != 1).any()", COUNT),
     "ahead of who reads what it writes": ("goes_ahead", "written.keys() | region.read |", "written.keys() |", SMALL),

@@ -7,10 +7,9 @@ second thread, are shared too.
 
 Whether a part stays among its own is found out by experiment, as in `launches.py`. A launch runs part by part on memory
 of its own, with invented numbers: the parts together must give the bits of the whole, and none may write where another
-one does. Then it runs with NaN, and with other numbers, wherever other parts have written since
-the region began: the part's result must stay the same. Where it does not, as for a weight's gradient, a region ends; a
-small launch goes ahead of it, or is put off until it ends, if nothing speaks against that. So bits are those of eager
-kernels.
+one does. Then it runs with NaN, and with other numbers, wherever the part has not written itself in this region: what
+it gives must stay the same. Where it does not, as for a weight's gradient, a region ends; a small launch goes ahead of
+it, or is put off until it ends, if nothing speaks against that. So bits are those of eager kernels.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ class Region:
     off_writes: set[Block] = field(default_factory=set)
     written: dict[Block, Array] = field(default_factory=dict)  # for every entry, which part wrote it in this region
     read: set[Block] = field(default_factory=set)  # blocks from before, which any part may have read anywhere
-    looked: set[Block] = field(default_factory=set)  # written ones that were read since
 
 
 def regions_of(steps: Sequence[Step]) -> list[Region]:
@@ -144,7 +142,7 @@ class _Trial:
         if able and all(block.array.dtype.kind in "fb" for block in made):
             for missing in (True, False):
                 self._put(before)
-                self._spoil({b: np.zeros(self._entries(b, before[b]).shape) for b in made}, NOBODY - 1, missing)
+                self._spoil({b: np.full(self._entries(b, before[b]).shape, NOBODY) for b in made}, 0, missing)
                 self.go_on(k)
                 able &= all(_same(self._memory[block], whole[block]) for block in writes)
             self._put(whole)
@@ -163,16 +161,16 @@ class _Trial:
         self.go_on(k)
         whole = self._kept(self._made)
         owners = self._owners(k, before, whole)
-        if owners is None or owners.keys() & (region.read | region.off_reads | self._reads):
+        if owners is None or owners.keys() & (region.read | region.off_reads):
             return False
         if owners.keys() & region.written.keys() - self._written:
             return False  # what another step has written: an entry may get the value that it had, and not show
+        if not self._only_writes(k, owners, before, whole):
+            return False
         written = dict(region.written)
         for block, mine in owners.items():
             if (known := region.written.get(block)) is not None:
                 if ((known != NOBODY) & (mine != NOBODY) & (known != mine)).any():
-                    return False
-                if block in region.looked and ((known == NOBODY) & (mine != NOBODY)).any():
                     return False
                 mine = np.where(mine == NOBODY, known, mine)
             written[block] = mine
@@ -194,9 +192,22 @@ class _Trial:
                     return False
         region.written = written
         region.read |= self._reads - written.keys()
-        region.looked |= (self._memory.keys() & written.keys()) - owners.keys()
         self._written |= owners.keys()
         return True
+
+    def _only_writes(
+        self, k: int, owners: dict[Block, Array], before: dict[Block, Array], whole: dict[Block, Array]
+    ) -> bool:
+        """Whether a launch looks at nothing of what it writes: what it adds to might get 0 added, and not show."""
+        self._spoil({block: np.full(mine.shape, NOBODY) for block, mine in owners.items()}, 0, False)
+        expected = self._kept(owners)
+        for block, mine in owners.items():
+            entries, of_whole = self._entries(block, expected[block]), self._entries(block, whole[block])
+            entries[mine != NOBODY] = of_whole[mine != NOBODY]
+        self.go_on(k)
+        same = all(_same(self._memory[block], memory) for block, memory in expected.items())
+        self._put(before)
+        return same
 
     def _kept(self, blocks: Iterable[Block]) -> dict[Block, Array]:
         return {block: self._memory[block].copy() for block in blocks}
@@ -241,10 +252,10 @@ class _Trial:
         return found
 
     def _spoil(self, elsewhere: dict[Block, Array], part: int, missing: bool) -> None:
-        """Put NaN, or other numbers, where other parts have written."""
+        """Put NaN, or other numbers, where a part has not written itself."""
         for block, owners in elsewhere.items():
             entries = self._entries(block, self._memory[block])
-            of_others = (owners != part) & (owners != NOBODY)
+            of_others = owners != part
             if block.array.dtype.kind == "b":
                 entries[of_others] ^= 1
             elif not missing:  # another sign, and another exponent

@@ -136,9 +136,8 @@ def test_a_step_that_waits_is_caught(tmp_path: Path) -> None:
         fit(waiting, out=tmp_path / "run", steps=2, device="cupysim", progress=False)
 
 
-@pytest.mark.parametrize("name", ["realnvp", "digits_mlp"])
-def test_the_command_line_trains_on_the_backend_that_the_variable_names(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tinygrad_zoo", "train", name, "--steps", str(STEPS), "--quiet"]
+def test_the_command_line_trains_on_the_backend_that_the_variable_names(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tinygrad_zoo", "train", "realnvp", "--steps", str(STEPS), "--quiet"]
     for device in ("numpy", "cupysim"):
         environment = os.environ | {"TINYGRAD_ZOO_BACKEND": device, "TINYGRAD_ZOO_KERNELS": "off"}
         out = ["--out", str(tmp_path / device)]

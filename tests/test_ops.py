@@ -18,7 +18,7 @@ from tinygrad_zoo.testing.cupysim.transfers import watch
 from tinygrad_zoo.testing.laws import WAITING, placed
 
 OPS = public_ops()
-EXAMPLES = settings().max_examples // 20  # of a whole row of laws, over all samples of the op
+EXAMPLES = settings().max_examples // 25  # of a whole row of laws, over all samples of the op
 # What is new on the stand-in is what the arrays allow, not the numbers: gradients are compared along directions alone.
 ON_THE_STAND_IN = max(1, EXAMPLES // 5)
 
